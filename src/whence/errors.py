@@ -1,0 +1,7 @@
+"""The one exception users of whence meet when what they passed cannot work."""
+
+from __future__ import annotations
+
+
+class InputError(ValueError):
+    """What was passed cannot work. The message is one sentence: the argument, what was received, what would do."""

@@ -1,0 +1,72 @@
+"""Where a number came from: fingerprints of inputs, versions of software, the machine in words."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from importlib import metadata
+from typing import Any
+
+import numpy as np
+
+_RECORDED = ("whence", "torch", "numpy", "zarr", "xarray", "scikit-learn")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that numbers depend on (absent packages are left out)."""
+    found = {"python": platform.python_version()}
+    for name in _RECORDED:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def machine() -> dict[str, Any]:
+    """The machine in words that matter for timings: usable cores, processor architecture, accelerator names."""
+    import torch
+
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {"cores": usable_cores(), "architecture": platform.machine(), "system": platform.system(), "gpus": gpus}
+
+
+def usable_cores() -> int:
+    """Number of cores this process may run on (affinity-aware where the system tells)."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def fingerprint(value: Any) -> str:
+    """SHA-256 (hex) of nested dicts, lists, scalars, arrays and tensors; equal content gives equal fingerprints.
+
+    Arrays contribute dtype, shape and bytes, so a copy has the fingerprint of its original and a changed element
+    does not. Anything else must be JSON-able.
+    """
+    digest = hashlib.sha256()
+    _feed(digest, value)
+    return digest.hexdigest()
+
+
+def _feed(digest: Any, value: Any) -> None:
+    if hasattr(value, "detach"):  # a torch tensor, without importing torch here
+        value = value.detach().cpu().numpy()
+    if isinstance(value, np.ndarray):
+        digest.update(f"array {value.dtype.str} {value.shape}".encode())
+        digest.update(np.ascontiguousarray(value).tobytes() if value.dtype != object else repr(value.tolist()).encode())
+    elif isinstance(value, dict):
+        digest.update(f"dict {len(value)}".encode())
+        for key in sorted(value, key=str):
+            digest.update(f"key {key!s}".encode())
+            _feed(digest, value[key])
+    elif isinstance(value, list | tuple):
+        digest.update(f"list {len(value)}".encode())
+        for item in value:
+            _feed(digest, item)
+    elif isinstance(value, np.generic):
+        _feed(digest, value.item())
+    else:
+        digest.update(json.dumps(value, sort_keys=True).encode())

@@ -1,0 +1,186 @@
+"""How a model is trained, as plain data: `Recipe`, the optimizers, the schedules and the augmentation.
+
+Nothing here trains; `whence.training` does. Everything is frozen and can be described in JSON, so that a recipe is
+part of the fingerprint of the study that it belongs to.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from whence.errors import InputError
+from whence.study._describe import describe_callable
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(frozen=True)
+class SGD:
+    """Stochastic gradient descent: ``buffer = momentum * buffer + g + weight_decay * w``; ``w -= lr * buffer``."""
+
+    lr: float
+    momentum: float = 0.0
+    nesterov: bool = False
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        _positive("lr", self.lr)
+        if not 0 <= self.momentum < 1:
+            raise InputError(f"momentum must lie in [0, 1), received {self.momentum}.")
+        if self.nesterov and self.momentum == 0:
+            raise InputError("nesterov=True needs a momentum above 0, received momentum=0.")
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Adam (Kingma and Ba 2015) with L2 weight decay; `eps_root` sits inside the square root, which keeps the
+    update differentiable at zero gradients (needed by metagradients, Engstrom et al. 2025)."""
+
+    lr: float
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = 1e-8
+    eps_root: float = 0.0
+    weight_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        _positive("lr", self.lr)
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise InputError(f"betas must lie in [0, 1), received {self.betas}.")
+
+
+@dataclass(frozen=True)
+class AdamW(Adam):
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019): ``w -= lr * weight_decay * w``."""
+
+    weight_decay: float = 0.01
+
+
+@dataclass(frozen=True)
+class Constant:
+    """The learning rate stays at its peak."""
+
+    def factor(self, step: int, total: int) -> float:
+        """Multiplier of the learning rate at `step` of `total` (0-based)."""
+        return 1.0
+
+
+@dataclass(frozen=True)
+class Triangle:
+    """One cycle: linear from `start` to 1 over the first `peak` share of the run, then linear to `end`."""
+
+    peak: float = 0.2
+    start: float = 0.0
+    end: float = 0.0
+
+    def factor(self, step: int, total: int) -> float:
+        """Multiplier of the learning rate at `step` of `total` (0-based), read at the middle of the step."""
+        u = (step + 0.5) / total
+        if u < self.peak:
+            return self.start + (1.0 - self.start) * u / self.peak
+        return 1.0 + (self.end - 1.0) * (u - self.peak) / (1.0 - self.peak)
+
+
+@dataclass(frozen=True)
+class Cosine:
+    """Linear warm-up over the first `warmup` share of the run, then half a cosine from 1 down to `floor`."""
+
+    warmup: float = 0.0
+    floor: float = 0.0
+
+    def factor(self, step: int, total: int) -> float:
+        """Multiplier of the learning rate at `step` of `total` (0-based), read at the middle of the step."""
+        u = (step + 0.5) / total
+        if u < self.warmup:
+            return u / self.warmup
+        v = (u - self.warmup) / (1.0 - self.warmup)
+        return self.floor + (1.0 - self.floor) * 0.5 * (1.0 + math.cos(math.pi * v))
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Random changes to training images, drawn afresh each epoch: mirror, shift by up to `translate` pixels (the
+    edge is reflected), blank a square of side `cutout`."""
+
+    flip: bool = False
+    translate: int = 0
+    cutout: int = 0
+
+    def __post_init__(self) -> None:
+        if self.translate < 0 or self.cutout < 0:
+            raise InputError(f"translate={self.translate} and cutout={self.cutout} must be at least 0 pixels.")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train one model on a subset.
+
+    Parameters
+    ----------
+    model : function without arguments that makes a freshly initialised classifier, inputs to logits ``(b, classes)``.
+        Its random initial weights are governed by the training seed.
+    epochs, batch_size : as usual; a batch is `batch_size` examples of the subset.
+    optimizer : `SGD`, `Adam` or `AdamW`.
+    schedule : `Triangle`, `Cosine` or `Constant`.
+    label_smoothing : share of the target probability spread over all classes.
+    augment : `Augment` for images, or None.
+    subset : ``"shorter"``: a run on a subset takes fewer steps (Ilyas et al. 2022); ``"weighted"``: it keeps the
+        steps and batches of the full run and gives the left-out examples weight 0, the loss still divided by the
+        size of the batch (Ilyas and Engstrom 2025).
+    drop_last : skip an epoch's last, incomplete batch.
+    precision : ``"float32"``; ``"mixed"`` runs the network in bfloat16 with float32 weights; ``"auto"`` takes mixed
+        where the device has bfloat16 arithmetic. Outputs are always computed in float32.
+    """
+
+    model: Callable[[], nn.Module]
+    epochs: int
+    batch_size: int
+    optimizer: SGD | Adam | AdamW
+    schedule: Constant | Triangle | Cosine = Triangle()
+    label_smoothing: float = 0.0
+    augment: Augment | None = None
+    subset: str = "shorter"
+    drop_last: bool = False
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        if not callable(self.model):
+            raise InputError(f"model must be a function that makes a network, received {type(self.model).__name__}; "
+                             "pass the class or `lambda: Net(...)`.")
+        if type(self.model).__module__.startswith("torch") or hasattr(self.model, "named_parameters"):
+            raise InputError("model is one finished network, but every retraining needs fresh initial weights; pass a "
+                             "function that makes the network, for example `lambda: Net(...)`.")
+        if self.epochs < 1 or self.batch_size < 1:
+            raise InputError(f"epochs={self.epochs} and batch_size={self.batch_size} must be at least 1.")
+        if not 0 <= self.label_smoothing < 1:
+            raise InputError(f"label_smoothing must lie in [0, 1), received {self.label_smoothing}.")
+        if self.subset not in ("shorter", "weighted"):
+            raise InputError(f'subset must be "shorter" or "weighted", received {self.subset!r}.')
+        if self.precision not in ("float32", "mixed", "auto"):
+            raise InputError(f'precision must be "float32", "mixed" or "auto", received {self.precision!r}.')
+
+    def steps(self, kept: int) -> int:
+        """Optimiser steps of a run on `kept` examples (for ``subset="weighted"`` pass the full size)."""
+        per_epoch = kept // self.batch_size if self.drop_last else math.ceil(kept / self.batch_size)
+        return self.epochs * per_epoch
+
+    def describe(self) -> dict[str, Any]:
+        """A JSON-able description, part of the study's fingerprint."""
+        plain: dict[str, Any] = {}
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if item.name == "model":
+                plain["model"] = describe_callable(value)
+            elif hasattr(value, "__dataclass_fields__"):
+                plain[item.name] = {"kind": type(value).__name__, **asdict(value)}
+            else:
+                plain[item.name] = value
+        return plain
+
+
+def _positive(name: str, value: float) -> None:
+    if not value > 0:
+        raise InputError(f"{name} must be above 0, received {value}.")

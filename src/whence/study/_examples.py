@@ -1,0 +1,91 @@
+"""A set of examples: inputs, labels and ids, checked once when a study is made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from whence.errors import InputError
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Inputs ``(n, ...)`` (array or tensor, None for a study of a function) and labels ``(n,)`` or None."""
+
+    count: int
+    inputs: Any = None
+    labels: np.ndarray | None = None
+    values: np.ndarray | None = None  # regression targets, float64 (n,)
+
+    def __len__(self) -> int:
+        return self.count
+
+    @classmethod
+    def blank(cls, count: int) -> Examples:
+        """Examples of which only the number is known."""
+        if count < 1:
+            raise InputError(f"a study needs at least one example and one target, received {count}.")
+        return cls(count)
+
+    @classmethod
+    def of(cls, pair: tuple[Any, Any], argument: str, classification: bool = True) -> Examples:
+        """Check a pair ``(inputs, labels)``."""
+        if not isinstance(pair, Sequence) or len(pair) != 2:
+            raise InputError(f"{argument} must be a pair (inputs, labels), received {type(pair).__name__}.")
+        inputs, labels = pair
+        inputs = inputs if hasattr(inputs, "shape") else np.asarray(inputs)
+        raw = np.asarray(labels.cpu() if hasattr(labels, "cpu") else labels)
+        if raw.ndim != 1 or len(raw) != len(inputs):
+            raise InputError(f"{argument} has {len(inputs)} inputs but labels of shape {raw.shape}; one label for each "
+                             "input is needed.")
+        if np.asarray(inputs).dtype.kind == "f" and not np.isfinite(np.asarray(inputs)).all():
+            raise InputError(f"{argument} inputs hold NaN or infinite values; clean or impute them first.")
+        if not classification:
+            return cls(len(raw), inputs, None, raw.astype(np.float64))
+        if raw.dtype.kind not in "iub":
+            raise InputError(f"{argument} labels must be integers 0..classes-1, received dtype {raw.dtype}; encode them "
+                             "first, for example with numpy.unique(labels, return_inverse=True).")
+        return cls(len(raw), inputs, raw.astype(np.int64))
+
+    @property
+    def is_image(self) -> bool:
+        """uint8 ``(n, H, W[, 1 or 3])``, or float channel-first ``(n, 1 or 3, H, W)``."""
+        if self.inputs is None:
+            return False
+        shape, dtype = tuple(self.inputs.shape), str(self.inputs.dtype)
+        if "uint8" in dtype:
+            return len(shape) == 3 or (len(shape) == 4 and shape[-1] in (1, 3))
+        return len(shape) == 4 and shape[1] in (1, 3)
+
+    def image(self, index: int) -> np.ndarray | None:
+        """One example as uint8 ``(H, W)`` or ``(H, W, 3)``; float images are stretched to their own range."""
+        if not self.is_image:
+            return None
+        picture = np.asarray(self.inputs[index])
+        if picture.dtype != np.uint8:
+            low, high = float(picture.min()), float(picture.max())
+            picture = ((picture - low) / max(high - low, 1e-12) * 255).round().astype(np.uint8).transpose(1, 2, 0)
+        return picture[..., 0] if picture.ndim == 3 and picture.shape[-1] == 1 else picture
+
+    def content(self) -> dict[str, Any]:
+        """What a fingerprint is taken of."""
+        inputs = "none" if self.inputs is None else np.asarray(self.inputs)
+        return {"count": self.count, "inputs": inputs, "labels": "none" if self.labels is None else self.labels,
+                "values": "none" if self.values is None else self.values}
+
+
+def make_ids(ids: Sequence[Any] | None, count: int, argument: str) -> np.ndarray:
+    """Ids as an int64 or str array ``(count,)``, unique, or an `InputError`."""
+    if ids is None:
+        return np.arange(count)
+    array = np.asarray(ids)
+    array = array.astype(np.int64) if array.dtype.kind in "iu" else array.astype(str)
+    if array.shape != (count,):
+        raise InputError(f"{argument} must have one id for each of {count} examples, received shape {array.shape}.")
+    values, counts = np.unique(array, return_counts=True)
+    if len(values) < count:
+        raise InputError(f"{argument} must be unique, but {values[counts > 1][0]!r} appears {counts.max()} times.")
+    return array

@@ -1,0 +1,32 @@
+"""Judging attributions by retrainings that they never saw.
+
+`lds` says how well an attribution orders held-out retrainings, `noise_ceiling` how well anything could, `compare` which of
+several is better, `prediction_error` whether amounts are right, `counterfactual` whether removing the named examples
+does what was said, `learning_curve` what more retraining would buy. Results print themselves with n, masks, seeds,
+keep fraction, intervals and the ceiling, and turn into JSON with ``to_dict()``.
+"""
+
+from whence.evaluate.ceiling import Ceiling, noise_ceiling
+from whence.evaluate.counterfactual import Agreement, Counterfactual, Removal, counterfactual
+from whence.evaluate.lds import LDS, Comparison, Difference, compare, lds
+from whence.evaluate.learning_curve import LearningCurve, Point, learning_curve
+from whence.evaluate.prediction import PredictionError, prediction_error
+
+__all__ = [
+    "LDS",
+    "Agreement",
+    "Ceiling",
+    "Comparison",
+    "Counterfactual",
+    "Difference",
+    "LearningCurve",
+    "Point",
+    "PredictionError",
+    "Removal",
+    "compare",
+    "counterfactual",
+    "lds",
+    "learning_curve",
+    "noise_ceiling",
+    "prediction_error",
+]

@@ -1,0 +1,166 @@
+"""LDS against the number of retrained models: how much more retraining would buy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from whence.errors import InputError
+from whence.evaluate.correlation import Rank
+from whence.evaluate.lds import LDS, lds
+from whence.evaluate.result import Result, table, with_interval
+
+if TYPE_CHECKING:
+    from whence.attribution import Attribution
+    from whence.bank import Bank
+
+
+class Fits(Protocol):
+    """A method of `whence.methods` that reads retrainings."""
+
+    def attribute(self, bank: Any) -> Attribution: ...
+
+
+@dataclass(frozen=True)
+class Point(Result):
+    """LDS of the method fitted to the first `models` retrainings (train and validation parts), with its 95 % interval."""
+
+    models: int
+    lds: float
+    low: float | None
+    high: float | None
+    score: LDS
+
+
+@dataclass(frozen=True)
+class LearningCurve(Result):
+    """LDS for growing numbers of retrained models; the held-out masks are the same throughout.
+
+    `models`, `lds`, `low` and `high` list the columns of `rows`. Intervals resample held-out masks and targets, not the
+    retrainings that were fitted to. Because the judges are shared, points of a curve err together: differences
+    between them are more certain than their intervals look.
+    """
+
+    method: str
+    rows: tuple[Point, ...]
+    ceiling: float | None
+    ceiling_interval: tuple[float, float] | None
+
+    @property
+    def models(self) -> list[int]:
+        return [row.models for row in self.rows]
+
+    @property
+    def lds(self) -> list[float]:
+        return [row.lds for row in self.rows]
+
+    @property
+    def low(self) -> list[float | None]:
+        return [row.low for row in self.rows]
+
+    @property
+    def high(self) -> list[float | None]:
+        return [row.high for row in self.rows]
+
+    def __str__(self) -> str:
+        cells = [(f"{r.models:,}", with_interval(r.lds, r.score.interval), f"{r.score.pearson:.3f}") for r in self.rows]
+        last = self.rows[-1].score
+        return (
+            f"{self.method or 'unnamed method'}\n"
+            + table(("models", f"LDS ({last.rank})", "Pearson"), cells)
+            + f"\n{last.ceiling_note}; n={last.n:,}, keep={last.keep:g}, {last.n_masks} masks x {last.seeds} seeds, "
+            f"{len(last.per_target):,} targets"
+        )
+
+
+def learning_curve(
+    method: Fits,
+    bank: Bank,
+    models: Sequence[int] | None = None,
+    output: str | None = None,
+    rank: Rank = "spearman",
+    bootstrap: int = 1000,
+    seed: int = 0,
+) -> LearningCurve:
+    """Fit `method` to the first retrainings of `bank`, ever more of them, and score each fit on the held-out part.
+
+    Parameters
+    ----------
+    method : anything with ``attribute(bank)``. It sees the first `models` rows of the train and validation parts
+        together, in the order of the plan, which is a random sample.
+    bank : with train, validation and held-out rows.
+    models : numbers of retrained models; default doubles from about 1/32 of what there is up to all of it.
+    output, rank, bootstrap, seed : as in `lds`.
+
+    Raises
+    ------
+    InputError : more models than the bank has in its train and validation parts; what `method` or `lds` refuses.
+    """
+    output = bank.outputs[0] if output is None else output
+    have = fitting_models(bank, output)
+    counts = _default(have) if models is None else [int(m) for m in models]
+    if not counts or min(counts) < 2 or max(counts) > have:
+        raise InputError(
+            f"models is {tuple(counts)}, but the bank has {have} retrainings to fit to (train and validation parts); pass "
+            f"numbers from 2 to {have}."
+        )
+    rows = []
+    name = ""
+    for count in sorted(set(counts)):
+        attribution = method.attribute(first_models(bank, count, output))
+        name = attribution.method or type(method).__name__
+        score = lds(attribution, bank, "held_out", output, rank, bootstrap, seed)
+        low, high = score.interval or (None, None)
+        rows.append(Point(count, score.mean, low, high, score))
+    last = rows[-1].score
+    return LearningCurve(name, tuple(rows), last.ceiling, last.ceiling_interval)
+
+
+class FirstModels:
+    """A bank as it was after its first `count` retrainings of the train and validation parts; the held-out part stays whole.
+
+    Everything else is the bank's own. Rows count in the order of the plan, so it does not matter in which order
+    blocks were filled.
+    """
+
+    def __init__(self, bank: Bank, count: int, output: str) -> None:
+        self._bank = bank
+        self._last = _places(bank, output)[count - 1]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._bank, name)
+
+    def select(self, part: str, output: str) -> Any:
+        """As `Bank.select`, without the later rows."""
+        sample = self._bank.select(part, output)
+        if part == "held_out":
+            return sample
+        early = _place(sample) <= self._last
+        kept = {name: getattr(sample, name)[early] for name in ("masks", "outputs", "mask_index", "repeat", "seed")}
+        return replace(sample, **kept)
+
+
+def first_models(bank: Bank, count: int, output: str) -> Any:
+    """`bank` as it was after `count` retrainings to fit to (`FirstModels`)."""
+    return FirstModels(bank, count, output)
+
+
+def fitting_models(bank: Bank, output: str) -> int:
+    """How many retrainings a method may fit to: the rows of the train and validation parts."""
+    return len(_places(bank, output))
+
+
+def _places(bank: Bank, output: str) -> np.ndarray:
+    return np.sort(np.concatenate([_place(bank.select(part, output)) for part in ("train", "validation")]))
+
+
+def _place(sample: Any) -> np.ndarray:
+    """Position of each row in the plan, up to a monotone map."""
+    return np.asarray(sample.mask_index, np.int64) * 2**20 + np.asarray(sample.repeat, np.int64)
+
+
+def _default(have: int) -> list[int]:
+    return sorted({count for count in (have >> shift for shift in range(5, -1, -1)) if count >= 20} | {have})

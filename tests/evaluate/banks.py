@@ -22,12 +22,15 @@ class Sample:
 class LinearBank:
     """Outputs are ``masks @ weight.T + noise``: the linear predictor `truth` is the perfect one.
 
-    Held-out masks have `seeds` seeds each, the `models` others one each; a fifth of these are validation rows.
+    Held-out masks have `seeds` seeds each, the `models` others one each; a fifth of these are validation
+    rows.
     """
 
     def __init__(self, n=40, targets=30, held_out=60, seeds=2, noise=1.0, models=200, seed=0, vector=None):
         rng = np.random.default_rng(seed)
-        self.weight = rng.normal(size=(targets, n) if vector is None else (targets, vector, n)) / np.sqrt(n / 4)
+        self.weight = rng.normal(size=(targets, n) if vector is None else (targets, vector, n)) / np.sqrt(
+            n / 4
+        )
         self.noise, self.seeds, self.study_fingerprint, self.outputs = noise, seeds, "study", ("margin",)
         self.train_ids = np.array([f"train/{i}" for i in range(n)])
         self.target_ids = np.array([f"target/{i}" for i in range(targets)])
@@ -60,14 +63,14 @@ class LinearBank:
 
     def truth(self, **changes):
         """The attribution that predicts the expected outputs."""
-        given = dict(
-            weight=self.weight,
-            target_ids=self.target_ids,
-            train_ids=self.train_ids,
-            calibrated=True,
-            method="truth",
-            provenance={"study_fingerprint": "study"},
-        )
+        given = {
+            "weight": self.weight,
+            "target_ids": self.target_ids,
+            "train_ids": self.train_ids,
+            "calibrated": True,
+            "method": "truth",
+            "provenance": {"study_fingerprint": "study"},
+        }
         return Attribution(**{**given, **changes})
 
     def guess(self, error=1.0, seed=1, **changes):

@@ -9,11 +9,15 @@ from whence.errors import InputError
 from whence.evaluate import noise_ceiling
 from whence.evaluate.correlation import correlations
 
-UNEQUAL = np.random.default_rng(5).beta(1, 2, size=60)  # single-seed reliabilities that differ a lot between targets
+UNEQUAL = np.random.default_rng(5).beta(
+    1, 2, size=60
+)  # single-seed reliabilities that differ a lot between targets
 
 
 def simulate(reliability, masks=100, seeds=2, seed=0, shared=0.5):
-    """Expected outputs f and outputs (masks, seeds, targets); targets' signals share a factor, as real ones do."""
+    """Expected outputs f and outputs (masks, seeds, targets); targets' signals share a factor, as real ones
+    do.
+    """
     rng = np.random.default_rng(seed)
     t = len(reliability)
     f = np.sqrt(shared) * rng.normal(size=(masks, 1)) + np.sqrt(1 - shared) * rng.normal(size=(masks, t))
@@ -29,7 +33,9 @@ def true_ceiling(reliability, seeds, rank):
 @pytest.mark.parametrize("rank", ["spearman", "pearson"])
 @pytest.mark.parametrize("seeds", [2, 5])
 @pytest.mark.parametrize("reliability", [np.full(60, 0.1), np.full(60, 0.5), UNEQUAL])
-def test_estimate_meets_truth_and_a_perfect_predictor_reaches_but_does_not_exceed_it(reliability, seeds, rank):
+def test_estimate_meets_truth_and_a_perfect_predictor_reaches_but_does_not_exceed_it(
+    reliability, seeds, rank
+):
     truth = true_ceiling(reliability, seeds, rank)
     found, direct, perfect, covered = [], [], [], []
     for seed in range(20):
@@ -53,7 +59,9 @@ def test_without_signal_the_ceiling_is_near_zero_and_with_no_noise_one():
     assert result.ceiling < 0.25 and result.interval[0] == 0
     assert (result.reliability_per_target < 0).any()  # not clipped target by target
     _, clean = simulate(np.ones(20))
-    assert noise_ceiling(clean).ceiling == pytest.approx(1) and noise_ceiling(clean).direct == pytest.approx(1)
+    assert noise_ceiling(clean).ceiling == pytest.approx(1) and noise_ceiling(clean).direct == pytest.approx(
+        1
+    )
     constant = noise_ceiling(np.full((10, 2, 3), 1.7))
     assert constant.ceiling == 0 and constant.interval == (0, 0)
 

@@ -40,7 +40,9 @@ def test_scale_bias_and_order_of_train_and_targets_do_not_matter(bank):
     guess = bank.guess()
     base = lds(guess, bank)
     scaled = guess.weight * np.linspace(0.5, 20, 30)[:, None]
-    assert lds(bank.truth(weight=scaled, bias=np.arange(30.0)), bank).mean == pytest.approx(base.mean, abs=1e-4)
+    assert lds(bank.truth(weight=scaled, bias=np.arange(30.0)), bank).mean == pytest.approx(
+        base.mean, abs=1e-4
+    )
     rng = np.random.default_rng(3)
     rows, columns = rng.permutation(30), rng.permutation(40)
     permuted = Attribution(
@@ -54,7 +56,9 @@ def test_scale_bias_and_order_of_train_and_targets_do_not_matter(bank):
 def test_some_targets_are_enough(bank):
     guess = bank.guess()
     part = bank.truth(weight=guess.weight[5:9], target_ids=bank.target_ids[5:9])
-    np.testing.assert_allclose(lds(part, bank, bootstrap=0).per_target, lds(guess, bank, bootstrap=0).per_target[5:9])
+    np.testing.assert_allclose(
+        lds(part, bank, bootstrap=0).per_target, lds(guess, bank, bootstrap=0).per_target[5:9]
+    )
 
 
 def test_constant_predictions_count_as_zero_and_are_reported(bank):
@@ -68,7 +72,10 @@ def test_constant_predictions_count_as_zero_and_are_reported(bank):
 
 
 def test_perfect_predictor_meets_the_ceiling():
-    scores = [lds(b.truth(), b, bootstrap=0) for b in (LinearBank(seed=s, noise=1.5, held_out=100) for s in range(10))]
+    scores = [
+        lds(b.truth(), b, bootstrap=0)
+        for b in (LinearBank(seed=s, noise=1.5, held_out=100) for s in range(10))
+    ]
     gap = np.mean([s.mean - s.ceiling for s in scores])
     assert -0.02 < gap < 0.01
     assert np.mean([s.of_ceiling for s in scores]) == pytest.approx(1, abs=0.02)
@@ -80,7 +87,9 @@ def test_interval_covers_the_score_of_endless_masks_and_targets(rank):
 
     def run(seed, **size):
         bank = LinearBank(n=20, seed=seed, noise=1.0, models=10, **size)
-        return lds(bank.guess(1.0, seed=seed), bank, rank=rank, bootstrap=200 if size["held_out"] < 100 else 0)
+        return lds(
+            bank.guess(1.0, seed=seed), bank, rank=rank, bootstrap=200 if size["held_out"] < 100 else 0
+        )
 
     truth = np.mean([run(1000 + s, targets=400, held_out=400).mean for s in range(3)])
     scores = [run(s, targets=25, held_out=40) for s in range(40)]
@@ -101,7 +110,15 @@ def test_prints_everything_in_two_lines_and_becomes_json(bank):
     score = lds(bank.guess(), bank)
     text = str(score)
     assert len(text.splitlines()) == 2
-    for word in ("LDS 0.", "[0.", "noise ceiling", "n=40", "keep=0.5", "60 held-out masks x 2 seeds", "30 targets"):
+    for word in (
+        "LDS 0.",
+        "[0.",
+        "noise ceiling",
+        "n=40",
+        "keep=0.5",
+        "60 held-out masks x 2 seeds",
+        "30 targets",
+    ):
         assert word in text
     assert json.loads(json.dumps(score.to_dict()))["interval"] == list(score.interval)
     assert score._repr_html_().startswith("<pre>LDS")
@@ -127,7 +144,9 @@ def test_comparison_is_paired_ranked_and_symmetric(bank):
     assert better.difference == pytest.approx(result.scores["good"].mean - result.scores["rough"].mean)
     assert better.interval[0] > 0
     back = result.difference("rough", "good")
-    assert back.interval == (-better.interval[1], -better.interval[0]) and back.difference == -better.difference
+    assert (
+        back.interval == (-better.interval[1], -better.interval[0]) and back.difference == -better.difference
+    )
     assert result.difference("good", "good again").interval == (0, 0)
     assert not result.difference("good", "good again").disjoint
     single = lds(guesses["good"], bank)
@@ -169,4 +188,6 @@ def test_bad_input_gets_one_sentence(bank):
     with pytest.raises(InputError, match="attributions is empty"):
         compare({}, bank)
     with pytest.raises(InputError, match="the same targets"):
-        compare({"a": bank.truth(), "b": bank.truth(weight=bank.weight[:3], target_ids=bank.target_ids[:3])}, bank)
+        compare(
+            {"a": bank.truth(), "b": bank.truth(weight=bank.weight[:3], target_ids=bank.target_ids[:3])}, bank
+        )

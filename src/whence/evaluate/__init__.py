@@ -1,9 +1,10 @@
 """Judging attributions by retrainings that they never saw.
 
-`lds` says how well an attribution orders held-out retrainings, `noise_ceiling` how well anything could, `compare` which of
-several is better, `prediction_error` whether amounts are right, `counterfactual` whether removing the named examples
-does what was said, `learning_curve` what more retraining would buy. Results print themselves with n, masks, seeds,
-keep fraction, intervals and the ceiling, and turn into JSON with ``to_dict()``.
+`lds` says how well an attribution orders held-out retrainings, `noise_ceiling` how well anything could,
+`compare` which of several is better, `prediction_error` whether amounts are right, `counterfactual` whether
+removing the named examples does what was said, `learning_curve` what more retraining would buy. Results print
+themselves with n, masks, seeds, keep fraction, intervals and the ceiling, and turn into JSON with
+``to_dict()``.
 """
 
 from whence.evaluate.ceiling import Ceiling, noise_ceiling

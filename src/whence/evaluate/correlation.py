@@ -12,13 +12,16 @@ Rank = Literal["spearman", "pearson"]
 
 # Above this many multiply-adds the bootstrap would take minutes; fewer resamples then, never fewer than 200.
 _WORK = 4e8
-# float32 predictions of a subset-independent value differ in their last bits; ranks of such dust mean nothing.
+# float32 predictions of a subset-independent value differ in their last bits; ranks of such dust mean
+# nothing.
 _DUST = {2: 2e-3, 4: 1e-6, 8: 1e-12}
 
 
 def average_ranks(values: np.ndarray) -> np.ndarray:
     """Ranks 1..m within each column of ``(m, t)``; ties share the average of their ranks."""
-    return np.stack([_ranks(column, np.ones((len(column), 1), np.float32))[:, 0] for column in values.T], axis=1)
+    return np.stack(
+        [_ranks(column, np.ones((len(column), 1), np.float32))[:, 0] for column in values.T], axis=1
+    )
 
 
 def is_constant(values: np.ndarray) -> np.ndarray:
@@ -44,14 +47,16 @@ def correlations(a: np.ndarray, b: np.ndarray, rank: Rank = "spearman") -> np.nd
 class Resamples:
     """Bootstrap draws shared by everything that is compared: how often each mask and each target was drawn.
 
-    Masks and targets are resampled independently with replacement (the pigeonhole bootstrap, Owen 2007), so an
-    interval says what other held-out masks *and* other targets of the same kind would have given. It errs on the
-    wide side. `masks` is ``(times, m)`` and `targets` ``(times, t)``, both of counts.
+    Masks and targets are resampled independently with replacement (the pigeonhole bootstrap, Owen 2007), so
+    an interval says what other held-out masks *and* other targets of the same kind would have given. It errs
+    on the wide side. `masks` is ``(times, m)`` and `targets` ``(times, t)``, both of counts.
     """
 
     def __init__(self, masks: int, targets: int, times: int, seed: int) -> None:
         if times < 0 or 0 < times < 100:
-            raise InputError(f"bootstrap is {times}, but it must be 0 (no interval) or at least 100 resamples.")
+            raise InputError(
+                f"bootstrap is {times}, but it must be 0 (no interval) or at least 100 resamples."
+            )
         self.times = int(min(times, max(200, _WORK / (masks * targets))))
         rng = np.random.default_rng(seed)
         self.masks = rng.multinomial(masks, np.full(masks, 1 / masks), size=self.times)
@@ -98,9 +103,11 @@ def check_rank(rank: str) -> None:
 
 
 def _ranks(values: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Average ranks of ``(m,)`` values when value i occurs ``counts[i, b]`` times in resample b: ``(m, times)``.
+    """Average ranks of ``(m,)`` values when value i occurs ``counts[i, b]`` times in resample b: ``(m,
+    times)``.
 
-    The values are sorted once; a resample only changes how many copies stand below, so its ranks are a running sum.
+    The values are sorted once; a resample only changes how many copies stand below, so its ranks are a
+    running sum.
     """
     order = np.argsort(values, kind="stable")
     ordered = values[order]

@@ -1,6 +1,8 @@
-"""The counterfactual check: remove the examples that an attribution names, retrain, compare what happens with what it said.
+"""The counterfactual check: remove the examples that an attribution names, retrain, compare what happens with
+what it said.
 
-Ilyas et al. 2022, section 4.1: predicted and realised change of the output, over targets and sizes of removed sets.
+Ilyas et al. 2022, section 4.1: predicted and realised change of the output, over targets and sizes of removed
+sets.
 """
 
 from __future__ import annotations
@@ -31,8 +33,9 @@ KINDS = ("top", "bottom", "random")
 class Removal(Result):
     """One set of training examples, left out of training.
 
-    `predicted` and `realised` are changes of the target's mean output against the full training set; `realised_se` is
-    the standard error of `realised` over seeds, controls included. `removed` holds train ids.
+    `predicted` and `realised` are changes of the target's mean output against the full training set;
+    `realised_se` is the standard error of `realised` over seeds, controls included. `removed` holds train
+    ids.
     """
 
     target: Any
@@ -47,10 +50,11 @@ class Removal(Result):
 
 @dataclass(frozen=True)
 class Agreement(Result):
-    """Realised against predicted change over a pool of removals: ``realised = intercept + slope * predicted``.
+    """Realised against predicted change over a pool of removals: ``realised = intercept + slope *
+    predicted``.
 
-    Intervals are 95 %, by bootstrap over targets (all rows of a target together); None with fewer than 3 targets. With
-    fewer than about 10 targets they are too narrow.
+    Intervals are 95 %, by bootstrap over targets (all rows of a target together); None with fewer than 3
+    targets. With fewer than about 10 targets they are too narrow.
     """
 
     rows: int
@@ -75,7 +79,8 @@ class Counterfactual(Result):
         helpful from harmful sets is easier than ordering sets of one kind.
     all_targets : agreement over every removed set and *every* target of the attribution, not only the target
         that the set was chosen for (mostly small effects, so mostly noise).
-    attainable : Pearson correlation that the true changes would reach with `realised`, given its standard errors.
+    attainable : Pearson correlation that the true changes would reach with `realised`, given its standard
+        errors.
     n : training examples. retrainings, controls : number on left-out sets (each), and on the full set (all).
     failed : rows left out because fewer than 2 of their retrainings gave finite outputs.
     """
@@ -111,19 +116,25 @@ class Counterfactual(Result):
     def __str__(self) -> str:
         o = self.overall
         scale = "" if self.calibrated else " (not calibrated: the slope is only a unit conversion)"
-        attainable = "" if self.attainable is None else f", at most {self.attainable:.3f} given retraining noise"
+        attainable = (
+            "" if self.attainable is None else f", at most {self.attainable:.3f} given retraining noise"
+        )
         failed = f"; {self.failed} rows left out, their retrainings failed" if self.failed else ""
         lines = [
             f"Removals of {self.method or 'an unnamed method'} on {self.output}: Spearman "
-            f"{with_interval(o.spearman, o.spearman_interval)}, Pearson {with_interval(o.pearson, o.pearson_interval)}"
+            f"{with_interval(o.spearman, o.spearman_interval)}, Pearson "
+            f"{with_interval(o.pearson, o.pearson_interval)}"
             f"{attainable}; slope {with_interval(o.slope, o.slope_interval)}{scale}",
-            f"n={self.n:,}, {self.targets} targets, {o.rows} removed sets x {self.retrainings} retrainings against "
+            f"n={self.n:,}, {self.targets} targets, {o.rows} removed sets x {self.retrainings} retrainings "
+            f"against "
             f"{self.controls} on the full set{failed}; 95 % intervals resample targets",
         ]
         cells = []
         for kind, k in dict.fromkeys((row.kind, row.k) for row in self.rows):
             chosen = [row for row in self.rows if (row.kind, row.k) == (kind, k)]
-            predicted, realised = (np.mean([getattr(r, what) for r in chosen]) for what in ("predicted", "realised"))
+            predicted, realised = (
+                np.mean([getattr(r, what) for r in chosen]) for what in ("predicted", "realised")
+            )
             cells.append((f"{kind} {k}", len(chosen), f"{predicted:+.3f}", f"{realised:+.3f}"))
         return "\n".join(lines) + "\n" + table(("removed", "targets", "predicted", "realised"), cells)
 
@@ -149,11 +160,12 @@ def counterfactual(
     attribution : scalar output, for the training examples of `study`.
     targets : ids, or a number of targets to draw at random.
     k : sizes of the removed sets, each below the number of training examples.
-    kinds : "top" removes the k most helpful examples of a target, "bottom" the k most harmful, "random" any k. Ties (zero
-        weights of a sparse datamodel) are broken at random.
+    kinds : "top" removes the k most helpful examples of a target, "bottom" the k most harmful, "random" any
+        k. Ties (zero weights of a sparse datamodel) are broken at random.
     retrainings : fresh seeds for each removed set, at least 2.
     controls : retrainings on the full training set that all removals share; default about
-        ``retrainings * sqrt(number of sets)``, which makes differences most precise for the cost (Dunnett 1955).
+        ``retrainings * sqrt(number of sets)``, which makes differences most precise for the cost (Dunnett
+        1955).
     seed : draws targets and random sets and breaks ties.
     to : path of the bank that keeps the retrainings, so that the check resumes; default a temporary one.
     workers, progress : as in `whence.retrain`.
@@ -161,12 +173,14 @@ def counterfactual(
 
     Notes
     -----
-    Predictions come from ``attribution.effect_of_removing``. Weights were fitted around subsets of ``keep * n``
-    examples; on the full set effects of single examples tend to be smaller, so a slope below 1 is expected.
+    Predictions come from ``attribution.effect_of_removing``. Weights were fitted around subsets of ``keep *
+    n`` examples; on the full set effects of single examples tend to be smaller, so a slope below 1 is
+    expected.
 
     Raises
     ------
-    InputError : unknown targets or kinds, k out of range, an attribution of another training set or of a vector output.
+    InputError : unknown targets or kinds, k out of range, an attribution of another training set or of a
+        vector output.
     """
     from whence.retraining import retrain  # the executor stack loads only where something is trained
 
@@ -207,22 +221,32 @@ def _check(
 ) -> str:
     if attribution.output_ids is not None:
         raise InputError(
-            f"attribution explains a vector output ({attribution.output}); the check needs a scalar one such as margin."
+            f"attribution explains a vector output ({attribution.output}); the check needs a scalar one "
+            f"such as margin."
         )
     output = attribution.output
     if output not in study.outputs:
-        raise InputError(f"attribution explains {output!r}, but the study records {', '.join(map(repr, study.outputs))}.")
+        raise InputError(
+            f"attribution explains {output!r}, but the study records {', '.join(map(repr, study.outputs))}."
+        )
     if set(attribution.train_ids.tolist()) != set(study.train_ids.tolist()):
-        raise InputError("attribution weighs other training examples than the study has; use an attribution of this study.")
+        raise InputError(
+            "attribution weighs other training examples than the study has; use an attribution of this study."
+        )
     missing = set(attribution.target_ids.tolist()) - set(study.target_ids.tolist())
     if missing:
-        raise InputError(f"attribution explains {len(missing)} targets that the study lacks, for example {min(map(str, missing))}.")
+        raise InputError(
+            f"attribution explains {len(missing)} targets that the study lacks, for example "
+            f"{min(map(str, missing))}."
+        )
     if not k or any(int(size) != size or not 0 < size < study.n for size in k):
         raise InputError(f"k is {tuple(k)}, but each size must be a whole number from 1 to {study.n - 1}.")
     if not kinds or set(kinds) - set(KINDS):
         raise InputError(f"kinds is {tuple(kinds)}, but it must hold some of {', '.join(KINDS)}.")
     if retrainings < 2:
-        raise InputError(f"retrainings is {retrainings}, but at least 2 are needed to know the noise; 10 or more would do.")
+        raise InputError(
+            f"retrainings is {retrainings}, but at least 2 are needed to know the noise; 10 or more would do."
+        )
     return output
 
 
@@ -231,7 +255,9 @@ def _targets(attribution: Attribution, targets: int | Sequence[Any], rng: np.ran
     count = len(attribution.target_ids)
     if isinstance(targets, int | np.integer):
         if not 0 < targets <= count:
-            raise InputError(f"targets is {targets}, but the attribution has {count} of them; pass 1 to {count}, or ids.")
+            raise InputError(
+                f"targets is {targets}, but the attribution has {count} of them; pass 1 to {count}, or ids."
+            )
         return sorted(rng.choice(count, size=int(targets), replace=False).tolist())
     rows = attribution.target_index(targets).tolist()
     if not rows or len(set(rows)) < len(rows):
@@ -248,7 +274,9 @@ def _sets(
         return [(int(size), rng.choice(n, size=int(size), replace=False)) for size in k]
     helpfulness = attribution.weight[target] * (-1 if attribution.lower_is_better else 1)
     shuffled = rng.permutation(n)
-    order = shuffled[np.argsort(-helpfulness[shuffled] if kind == "top" else helpfulness[shuffled], kind="stable")]
+    order = shuffled[
+        np.argsort(-helpfulness[shuffled] if kind == "top" else helpfulness[shuffled], kind="stable")
+    ]
     return [(int(size), order[: int(size)]) for size in k]
 
 
@@ -268,7 +296,9 @@ def _compare(
     outputs, mask_index = np.asarray(sample.outputs, np.float64)[:, columns], np.asarray(sample.mask_index)
     control = outputs[mask_index < copies]
     if len(control) < 2:
-        raise InputError("fewer than 2 retrainings on the full training set gave finite outputs; mend the recipe first.")
+        raise InputError(
+            "fewer than 2 retrainings on the full training set gave finite outputs; mend the recipe first."
+        )
     base, base_variance = control.mean(0), control.var(0, ddof=1) / len(control)
 
     rows: list[Removal] = []
@@ -296,11 +326,14 @@ def _compare(
             )
         )
     if len(rows) < 2:
-        raise InputError(f"only {len(rows)} removed sets could be measured; pass more targets, sizes or kinds.")
+        raise InputError(
+            f"only {len(rows)} removed sets could be measured; pass more targets, sizes or kinds."
+        )
     changes = np.array([row.realised for row in rows])
     spread = changes.var(ddof=1)
     noise = np.mean([row.realised_se**2 for row in rows])
-    # In the check on all targets it is the removed sets that are drawn, so they, by their target, are resampled too.
+    # In the check on all targets it is the removed sets that are drawn, so they, by their target, are
+    # resampled too.
     owners = np.array([sets_row.target for sets_row in rows], dtype=object)
     predicted_all, realised_all = (np.concatenate([pair[i] for pair in everywhere]) for i in (0, 1))
     by_kind = {}
@@ -330,8 +363,12 @@ def _compare(
 
 
 def _agreement_of(rows: Sequence[Removal], bootstrap: int, seed: int) -> Agreement:
-    predicted, realised = (np.array([getattr(row, what) for row in rows]) for what in ("predicted", "realised"))
-    return _agreement(predicted, realised, np.array([row.target for row in rows], dtype=object), bootstrap, seed)
+    predicted, realised = (
+        np.array([getattr(row, what) for row in rows]) for what in ("predicted", "realised")
+    )
+    return _agreement(
+        predicted, realised, np.array([row.target for row in rows], dtype=object), bootstrap, seed
+    )
 
 
 def _agreement(

@@ -1,4 +1,6 @@
-"""The linear datamodelling score, with its interval and its noise ceiling; and the fair comparison of several."""
+"""The linear datamodelling score, with its interval and its noise ceiling; and the fair comparison of
+several.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,8 @@ class LDS(Result):
     Attributes
     ----------
     mean : mean over targets of the correlation (of kind `rank`) between predicted and observed outputs.
-    interval : bootstrap 95 % interval of `mean`; masks and targets were both resampled. None with ``bootstrap=0``.
+    interval : bootstrap 95 % interval of `mean`; masks and targets were both resampled. None with
+        ``bootstrap=0``.
     ceiling, ceiling_interval : best correlation attainable by any predictor, given the noise between seeds
         (`whence.evaluate.Ceiling`); None with one seed a mask.
     of_ceiling, of_ceiling_interval : ``mean / ceiling`` and its interval (from the same resamples).
@@ -68,7 +71,10 @@ class LDS(Result):
         if self.ceiling is not None:
             return f"noise ceiling {with_interval(self.ceiling, self.ceiling_interval)}"
         if self.seeds < 2:
-            return "noise ceiling unknown: it needs held-out masks retrained with 2 seeds or more (held_out_seeds=2)"
+            return (
+                "noise ceiling unknown: it needs held-out masks retrained with 2 seeds or more "
+                "(held_out_seeds=2)"
+            )
         return f"noise ceiling unknown: it needs at least {_FOR_A_CEILING} masks"
 
     def __str__(self) -> str:
@@ -76,9 +82,12 @@ class LDS(Result):
         share = "" if self.of_ceiling is None else f", {self.of_ceiling:.0%} of it reached"
         constant = f", {self.constant} with constant predictions count as 0" if self.constant else ""
         sample = self.part.replace("_", "-")
-        bootstrap = f"; 95 % intervals resample masks and targets {self.resamples:,}x" if self.resamples else ""
+        bootstrap = (
+            f"; 95 % intervals resample masks and targets {self.resamples:,}x" if self.resamples else ""
+        )
         return (
-            f"LDS {with_interval(self.mean, self.interval)} ({self.method or 'unnamed method'}, {self.output}, "
+            f"LDS {with_interval(self.mean, self.interval)} ({self.method or 'unnamed method'}, "
+            f"{self.output}, "
             f"{self.rank.capitalize()}; {other}); {self.ceiling_note}{share}\n"
             f"n={self.n:,}, keep={self.keep:g}, {self.n_masks} {sample} masks x {self.seeds} "
             f"seed{'s' if self.seeds > 1 else ''}, {len(self.per_target):,} targets{constant}{bootstrap}"
@@ -87,7 +96,8 @@ class LDS(Result):
 
 @dataclass(frozen=True)
 class Difference(Result):
-    """LDS of `first` minus LDS of `second`, with a paired interval: both see the same resampled masks and targets.
+    """LDS of `first` minus LDS of `second`, with a paired interval: both see the same resampled masks and
+    targets.
 
     `disjoint` says whether even the two separate intervals do not touch, a stricter and unpaired criterion.
     """
@@ -125,7 +135,8 @@ class Comparison(Result):
         score = self.scores[best]
         return (
             table(("method", f"LDS ({score.rank})", "Pearson", f"minus {best} (paired)"), rows)
-            + f"\n{score.ceiling_note}; n={score.n:,}, keep={score.keep:g}, {score.n_masks} masks x {score.seeds} seeds, "
+            + f"\n{score.ceiling_note}; n={score.n:,}, keep={score.keep:g}, {score.n_masks} masks x "
+            f"{score.seeds} seeds, "
             f"{len(score.per_target):,} targets"
         )
 
@@ -141,14 +152,15 @@ def lds(
 ) -> LDS:
     """Linear datamodelling score (Park et al. 2023, section 3) on retrainings that the attribution never saw.
 
-    For each target, the correlation over held-out masks between ``attribution.predict(mask)`` and the output of models
-    trained on the mask, averaged over the seeds of the mask; then the mean over targets. Ties share average ranks.
-    A target with a constant prediction (for example all weights zero) counts as 0. For vector outputs, correlations are
-    averaged over the outputs of a target. Sign and order matter, scale and bias do not.
+    For each target, the correlation over held-out masks between ``attribution.predict(mask)`` and the output
+    of models trained on the mask, averaged over the seeds of the mask; then the mean over targets. Ties share
+    average ranks. A target with a constant prediction (for example all weights zero) counts as 0. For vector
+    outputs, correlations are averaged over the outputs of a target. Sign and order matter, scale and bias do
+    not.
 
-    The interval is a percentile bootstrap that resamples **masks and targets** independently. Held-out masks are
-    the scarce resource: 100 of them leave about +-0.1 on a single target's correlation whatever the number of
-    targets. It does not cover the draw of the retrainings that the attribution was *fitted* to.
+    The interval is a percentile bootstrap that resamples **masks and targets** independently. Held-out masks
+    are the scarce resource: 100 of them leave about +-0.1 on a single target's correlation whatever the
+    number of targets. It does not cover the draw of the retrainings that the attribution was *fitted* to.
 
     Parameters
     ----------
@@ -178,8 +190,9 @@ def compare(
 ) -> Comparison:
     """LDS of several attributions on the same masks and targets, and paired differences of all pairs.
 
-    All of them must explain the same targets (in any order). Parameters as in `lds`. A paired interval that excludes 0
-    is the right evidence that one is better; separate intervals that are disjoint are more than is needed.
+    All of them must explain the same targets (in any order). Parameters as in `lds`. A paired interval that
+    excludes 0 is the right evidence that one is better; separate intervals that are disjoint are more than is
+    needed.
     """
     check_rank(rank)
     if not attributions:
@@ -190,7 +203,8 @@ def compare(
     for name, held in helds.items():
         if set(held.target_ids.tolist()) != wanted:
             raise InputError(
-                f"attributions[{name!r}] explains other targets than the first ({held.targets} against {first.targets}); "
+                f"attributions[{name!r}] explains other targets than the first ({held.targets} against "
+                f"{first.targets}); "
                 "a comparison needs the same targets."
             )
     resamples = Resamples(len(first.masks), first.targets, bootstrap, seed)

@@ -26,7 +26,9 @@ class Fits(Protocol):
 
 @dataclass(frozen=True)
 class Point(Result):
-    """LDS of the method fitted to the first `models` retrainings (train and validation parts), with its 95 % interval."""
+    """LDS of the method fitted to the first `models` retrainings (train and validation parts), with its 95 %
+    interval.
+    """
 
     models: int
     lds: float
@@ -39,9 +41,9 @@ class Point(Result):
 class LearningCurve(Result):
     """LDS for growing numbers of retrained models; the held-out masks are the same throughout.
 
-    `models`, `lds`, `low` and `high` list the columns of `rows`. Intervals resample held-out masks and targets, not the
-    retrainings that were fitted to. Because the judges are shared, points of a curve err together: differences
-    between them are more certain than their intervals look.
+    `models`, `lds`, `low` and `high` list the columns of `rows`. Intervals resample held-out masks and
+    targets, not the retrainings that were fitted to. Because the judges are shared, points of a curve err
+    together: differences between them are more certain than their intervals look.
     """
 
     method: str
@@ -66,12 +68,16 @@ class LearningCurve(Result):
         return [row.high for row in self.rows]
 
     def __str__(self) -> str:
-        cells = [(f"{r.models:,}", with_interval(r.lds, r.score.interval), f"{r.score.pearson:.3f}") for r in self.rows]
+        cells = [
+            (f"{r.models:,}", with_interval(r.lds, r.score.interval), f"{r.score.pearson:.3f}")
+            for r in self.rows
+        ]
         last = self.rows[-1].score
         return (
             f"{self.method or 'unnamed method'}\n"
             + table(("models", f"LDS ({last.rank})", "Pearson"), cells)
-            + f"\n{last.ceiling_note}; n={last.n:,}, keep={last.keep:g}, {last.n_masks} masks x {last.seeds} seeds, "
+            + f"\n{last.ceiling_note}; n={last.n:,}, keep={last.keep:g}, {last.n_masks} masks x "
+            f"{last.seeds} seeds, "
             f"{len(last.per_target):,} targets"
         )
 
@@ -85,26 +91,29 @@ def learning_curve(
     bootstrap: int = 1000,
     seed: int = 0,
 ) -> LearningCurve:
-    """Fit `method` to the first retrainings of `bank`, ever more of them, and score each fit on the held-out part.
+    """Fit `method` to the first retrainings of `bank`, ever more of them, and score each fit on the held-out
+    part.
 
     Parameters
     ----------
-    method : anything with ``attribute(bank)``. It sees the first `models` rows of the train and validation parts
-        together, in the order of the plan, which is a random sample.
+    method : anything with ``attribute(bank)``. It sees the first `models` rows of the train and validation
+        parts together, in the order of the plan, which is a random sample.
     bank : with train, validation and held-out rows.
     models : numbers of retrained models; default doubles from about 1/32 of what there is up to all of it.
     output, rank, bootstrap, seed : as in `lds`.
 
     Raises
     ------
-    InputError : more models than the bank has in its train and validation parts; what `method` or `lds` refuses.
+    InputError : more models than the bank has in its train and validation parts; what `method` or `lds`
+        refuses.
     """
     output = bank.outputs[0] if output is None else output
     have = fitting_models(bank, output)
     counts = _default(have) if models is None else [int(m) for m in models]
     if not counts or min(counts) < 2 or max(counts) > have:
         raise InputError(
-            f"models is {tuple(counts)}, but the bank has {have} retrainings to fit to (train and validation parts); pass "
+            f"models is {tuple(counts)}, but the bank has {have} retrainings to fit to (train and "
+            f"validation parts); pass "
             f"numbers from 2 to {have}."
         )
     rows = []
@@ -120,10 +129,11 @@ def learning_curve(
 
 
 class FirstModels:
-    """A bank as it was after its first `count` retrainings of the train and validation parts; the held-out part stays whole.
+    """A bank as it was after its first `count` retrainings of the train and validation parts; the held-out
+    part stays whole.
 
-    Everything else is the bank's own. Rows count in the order of the plan, so it does not matter in which order
-    blocks were filled.
+    Everything else is the bank's own. Rows count in the order of the plan, so it does not matter in which
+    order blocks were filled.
     """
 
     def __init__(self, bank: Bank, count: int, output: str) -> None:
@@ -139,7 +149,10 @@ class FirstModels:
         if part == "held_out":
             return sample
         early = _place(sample) <= self._last
-        kept = {name: getattr(sample, name)[early] for name in ("masks", "outputs", "mask_index", "repeat", "seed")}
+        kept = {
+            name: getattr(sample, name)[early]
+            for name in ("masks", "outputs", "mask_index", "repeat", "seed")
+        }
         return replace(sample, **kept)
 
 

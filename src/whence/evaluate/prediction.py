@@ -1,4 +1,6 @@
-"""Prediction error: are predicted outputs right in absolute terms, and how much of what can be explained is?"""
+"""Prediction error: are predicted outputs right in absolute terms, and how much of what can be explained
+is?
+"""
 
 from __future__ import annotations
 
@@ -23,12 +25,16 @@ class PredictionError(Result):
 
     Attributes
     ----------
-    mse : mean squared error, mean over targets, in squared units of the output; includes the seed noise of the means.
-    noise : the part of `mse` that seeds alone cause and no predictor avoids (variance / seeds); None with one seed.
-    r2, interval : share of the variance over masks that is predicted, pooled over targets (total error over total
-        variance, so that a target without variance cannot blow it up), with its bootstrap 95 % interval.
-    explained, explained_interval : share of the *explainable* variance that is predicted, ``r2 / reliability``,
-        pooled over targets; None with one seed. 1 means that nothing but seed noise is left.
+    mse : mean squared error, mean over targets, in squared units of the output; includes the seed noise of
+        the means.
+    noise : the part of `mse` that seeds alone cause and no predictor avoids (variance / seeds); None with one
+        seed.
+    r2, interval : share of the variance over masks that is predicted, pooled over targets (total error over
+        total variance, so that a target without variance cannot blow it up), with its bootstrap 95 %
+        interval.
+    explained, explained_interval : share of the *explainable* variance that is predicted, ``r2 /
+        reliability``, pooled over targets; None with one seed, or where
+        seed noise hides all signal. 1 means that nothing but seed noise is left.
     mse_per_target, r2_per_target : ``(t,)``; r2 is NaN for a target whose output does not vary.
     """
 
@@ -49,10 +55,15 @@ class PredictionError(Result):
     output: str
 
     def __str__(self) -> str:
-        if self.explained is None:
+        if self.explained is None and self.seeds > 1:
+            share = "no variance beyond seed noise to explain"
+        elif self.explained is None:
             share = "share of the explainable variance unknown: it needs 2 seeds a mask (held_out_seeds=2)"
         else:
-            share = f"{with_interval(self.explained, self.explained_interval)} of what seed noise leaves to explain"
+            share = (
+                f"{with_interval(self.explained, self.explained_interval)} of what seed noise leaves to "
+                f"explain"
+            )
         noise = "" if self.noise is None else f", {self.noise:.4g} of it seed noise"
         return (
             f"R2 {with_interval(self.r2, self.interval)}, {share}; MSE {self.mse:.4g}{noise} "
@@ -72,8 +83,8 @@ def prediction_error(
 ) -> PredictionError:
     """MSE, R2 and the share of explainable variance on held-out retrainings.
 
-    Only for calibrated attributions; others are right up to scale at most, use `lds`. R2 compares with each target's own
-    held-out mean (unbiased variance over masks). Intervals resample masks and targets.
+    Only for calibrated attributions; others are right up to scale at most, use `lds`. R2 compares with each
+    target's own held-out mean (unbiased variance over masks). Intervals resample masks and targets.
 
     Raises
     ------
@@ -81,7 +92,8 @@ def prediction_error(
     """
     if not attribution.calibrated:
         raise InputError(
-            f"attribution ({attribution.method or 'unnamed method'}) is not calibrated, so its predictions have no scale to "
+            f"attribution ({attribution.method or 'unnamed method'}) is not calibrated, so its predictions "
+            f"have no scale to "
             "be wrong in; use whence.evaluate.lds, or fit its scale to a validation part first."
         )
     held = heldout(attribution, bank, part, output)
@@ -100,7 +112,9 @@ def prediction_error(
     if resamples.times:
         draws = _shares(resamples.masks, resamples.targets, squared, centred, noise, width, inflate=True)
         interval = resamples.interval(draws[0])
-        explained_interval = None if draws[1] is None else resamples.interval(draws[1])
+        # Some resamples without any signal: the interval has no upper end, and a part of it would mislead.
+        if draws[1] is not None and np.isfinite(draws[1]).all():
+            explained_interval = resamples.interval(draws[1])
     mse_per_target = _per_target(squared.mean(0), held.targets)
     variance = _per_target(centred.var(axis=0, ddof=1), held.targets)
     varies = variance > 1e-12 * (1 + _per_target(means.mean(0) ** 2, held.targets))
@@ -110,7 +124,7 @@ def prediction_error(
         noise=None if noise is None else float(noise.mean()),
         r2=float(r2[0]),
         interval=interval,
-        explained=None if explained is None else float(explained[0]),
+        explained=None if explained is None or np.isnan(explained[0]) else float(explained[0]),
         explained_interval=explained_interval,
         mse_per_target=mse_per_target,
         r2_per_target=1 - ratio,
@@ -140,7 +154,8 @@ def _shares(
     """Pooled R2 and explained share ``(k,)`` for counts of masks ``(k, g)`` and of targets ``(k, t)``."""
     g = masks.shape[1]
     weights = np.repeat(targets, width, axis=1)
-    # Resampling with replacement shrinks a variance by (g - 1) / g in expectation; undo it where we resampled.
+    # Resampling with replacement shrinks a variance by (g - 1) / g in expectation; undo it where we
+    # resampled.
     scale = (g / (g - 1)) ** (2 if inflate else 1)
 
     def pooled(values: np.ndarray) -> np.ndarray:

@@ -1,0 +1,117 @@
+"""Training data on the device: prepared once, then batches are gathered and augmented there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from whence.errors import InputError
+from whence.study._examples import Examples
+from whence.study.recipe import Augment
+
+Draws = dict[str, torch.Tensor]
+
+
+class Resident:
+    """Inputs of a study on a device, ready for the network.
+
+    uint8 images are scaled to zero mean and unit variance per channel (statistics of the whole training set, which
+    belong to the study, not to a subset) and kept channels-last, which CPU and GPU convolutions like best.
+
+    Attributes
+    ----------
+    x : prepared inputs ``(n, ...)`` (images as ``(n, H, W, C)``); y : labels ``(n,)``.
+    """
+
+    def __init__(self, examples: Examples, statistics: Examples, device: torch.device,
+                 dtype: torch.dtype = torch.float32) -> None:
+        self.is_image = len(examples.inputs.shape) in (3, 4) and examples.is_image
+        self.x = _prepare(examples, statistics, self.is_image).to(device)
+        if self.x.is_floating_point():
+            self.x = self.x.to(dtype)
+        labels = examples.labels if examples.labels is not None else np.zeros(len(examples), dtype=np.int64)
+        self.y = torch.as_tensor(labels).to(device)
+
+    def inputs(self, index: torch.Tensor | slice, draws: Draws | None = None) -> torch.Tensor:
+        """Network inputs for `index`, any shape ``(...,)`` of positions; images come as ``(..., C, H, W)``."""
+        if isinstance(index, slice):
+            x = self.x[index]
+        else:  # index_select copies whole rows, several times faster than fancy indexing
+            x = self.x.index_select(0, index.flatten()).unflatten(0, index.shape)
+        if not self.is_image:
+            return x
+        if draws:
+            lead = x.shape[:-3]
+            x = _augment(x.flatten(0, -4), {k: v.flatten(0, len(lead) - 1) for k, v in draws.items()}).view(x.shape)
+        return x.movedim(-1, -3)
+
+
+def draw_augmentation(augment: Augment | None, count: int, shape: tuple[int, ...],
+                      generator: torch.Generator) -> Draws:
+    """Random numbers for `count` examples of an epoch, images of `shape` ``(H, W, C)``; CPU int64 tensors."""
+    if augment is None:
+        return {}
+    height, width = shape[0], shape[1]
+    draws: Draws = {}
+    if augment.flip:
+        draws["flip"] = torch.randint(0, 2, (count,), generator=generator)
+    if augment.translate:
+        draws["shift"] = torch.randint(-augment.translate, augment.translate + 1, (count, 2), generator=generator)
+    if augment.cutout:
+        size = augment.cutout
+        draws["cutout_row"] = torch.randint(0, height - size + 1, (count,), generator=generator)
+        draws["cutout_column"] = torch.randint(0, width - size + 1, (count,), generator=generator)
+        draws["cutout_size"] = torch.full((count,), size)
+    return draws
+
+
+def _augment(x: torch.Tensor, draws: Draws) -> torch.Tensor:
+    """Augmented images ``(b, H, W, C)``; what happens to each is told by `draws`, so this is a pure function."""
+    b, height, width, _ = x.shape
+    rows = torch.arange(height, device=x.device).expand(b, height)
+    columns = torch.arange(width, device=x.device).expand(b, width)
+    if "shift" in draws:
+        rows = _reflect(rows + draws["shift"][:, :1], height)
+        columns = _reflect(columns + draws["shift"][:, 1:], width)
+    if "flip" in draws:
+        columns = torch.where(draws["flip"][:, None] == 1, width - 1 - columns, columns)
+    if "shift" in draws or "flip" in draws:
+        x = x[torch.arange(b, device=x.device)[:, None, None], rows[:, :, None], columns[:, None, :]]
+    if "cutout_row" in draws:
+        size = draws["cutout_size"][:, None]
+        down = torch.arange(height, device=x.device) - draws["cutout_row"][:, None]
+        across = torch.arange(width, device=x.device) - draws["cutout_column"][:, None]
+        hole = ((down >= 0) & (down < size))[:, :, None] & ((across >= 0) & (across < size))[:, None, :]
+        x = x.masked_fill(hole[..., None], 0.0)
+    return x
+
+
+def _reflect(index: torch.Tensor, size: int) -> torch.Tensor:
+    index = index.abs()
+    return torch.where(index >= size, 2 * (size - 1) - index, index)
+
+
+def _prepare(examples: Examples, statistics: Examples, is_image: bool) -> torch.Tensor:
+    x = torch.tensor(np.asarray(examples.inputs))
+    if x.dtype == torch.uint8 and is_image:
+        x = x if x.ndim == 4 else x[..., None]
+        mean, std = _channel_statistics(statistics.inputs)
+        return ((x.float() - mean) / std).contiguous()
+    if x.dtype == torch.uint8:
+        raise InputError(f"uint8 inputs are read as images (n, H, W[, C]), received shape {tuple(x.shape)}; pass float "
+                         "features or integer tokens instead.")
+    if is_image:
+        return x.float().movedim(1, -1).contiguous()
+    return x.float() if x.is_floating_point() else x.long()
+
+
+def _channel_statistics(inputs: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    x = np.asarray(inputs)
+    x = x if x.ndim == 4 else x[..., None]
+    counts = [np.bincount(x[..., c].reshape(-1), minlength=256) for c in range(x.shape[-1])]
+    levels = np.arange(256)
+    means = [float((k * levels).sum() / k.sum()) for k in counts]
+    deviations = [float(np.sqrt((k * (levels - m) ** 2).sum() / k.sum())) for k, m in zip(counts, means, strict=True)]
+    return torch.tensor(means), torch.tensor(deviations).clamp_min(1.0)

@@ -1,0 +1,180 @@
+"""`RecipeTrainer`: trains a study's recipe on masks, by the driver that a short measurement found faster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from whence.errors import InputError
+from whence.study.outputs import compute
+from whence.study.recipe import Recipe
+from whence.study.trainer import Retrained, Trainer
+from whence.training.batchnorm import has_foreign_batchnorm
+from whence.training.data import Resident
+from whence.training.loop import train_one
+from whence.training.stacked import train_stack
+from whence.training.step import State, Step
+
+if TYPE_CHECKING:
+    from whence.study.study import Study
+
+_STACKS = {"cpu": (8, 32), "cuda": (16, 64, 256)}
+_QUERY_VALUES = 2_000_000  # numbers fed to the network at once when the targets are evaluated
+
+
+class RecipeTrainer(Trainer):
+    """See `Trainer`. `engine` is the answer of an earlier `choose`; without it models are trained one at a time."""
+
+    def __init__(self, study: Study, device: str | None = None, engine: Mapping[str, Any] | None = None) -> None:
+        assert study.recipe is not None
+        self.study, self.recipe = study, study.recipe
+        self.device = torch.device(device or "cpu")
+        self.stack = int((engine or {}).get("stack", 1))
+        self.mixed = use_mixed(self.recipe, self.device)
+        self.model = self.recipe.model().to(self.device)
+        if self.recipe.subset == "weighted" and has_foreign_batchnorm(self.model):
+            raise InputError('subset="weighted" gives left-out examples weight 0, but the network has batch-norm layers '
+                             "in which they would still count; use whence.training.BatchNorm2d in their place, or "
+                             'subset="shorter".')
+        self.step = Step(self.model, self.recipe, self.mixed)
+        self.data = Resident(study.train, study.train, self.device, torch.bfloat16 if self.mixed else torch.float32)
+        self.queries = Resident(study.targets, study.train, self.device)
+        self._check_network()
+
+    def _check_network(self) -> None:
+        self.model.eval()
+        with torch.no_grad():
+            try:
+                shape = tuple(self.model(self.queries.inputs(slice(0, 1))).shape)
+            except RuntimeError as problem:
+                raise InputError(f"the network cannot read inputs of shape {tuple(self.queries.inputs(slice(0, 1)).shape)}"
+                                 f" (one example, batch first): {str(problem).splitlines()[0]}") from problem
+        self.model.train()
+        expected = (1, self.study.class_count)
+        if shape != expected:
+            raise InputError(f"the network must return logits of shape (batch, {expected[1]}) for {expected[1]} classes, "
+                             f"received {shape} for a batch of 1.")
+
+    def choose(self, masks: np.ndarray, seeds: np.ndarray) -> dict[str, Any]:
+        """Time a few steps of the loop and of stacks of several sizes; the fastest per model wins."""
+        per_step = {1: self._time_steps(masks, seeds, 1)}
+        for stack in _STACKS.get(self.device.type, ()):
+            try:
+                per_step[stack] = self._time_steps(masks, seeds, stack)
+            except (RuntimeError, InputError, ValueError):  # randomness under vmap, memory, batch norm: the loop can
+                break
+            if per_step[stack] > 3 * per_step[1]:
+                break
+        best = min(per_step, key=lambda stack: per_step[stack])
+        kept = self.study.n if self.recipe.subset == "weighted" else int(masks[0].sum())
+        self.stack = best
+        return {"driver": "stacked" if best > 1 else "loop", "stack": best, "mixed": self.mixed,
+                "device": self.device.type, "seconds_per_model": per_step[best] * self.recipe.steps(kept),
+                "step_microseconds": {str(k): round(v * 1e6, 1) for k, v in per_step.items()}}
+
+    def _time_steps(self, masks: np.ndarray, seeds: np.ndarray, stack: int) -> float:
+        """Seconds for one step of one model, as a difference of two short runs so that set-up does not count."""
+        weights = torch.as_tensor(np.resize(masks[:1], (stack, self.study.n)), dtype=torch.float32)
+
+        def run(steps: int) -> float:
+            start = perf_counter()
+            if stack == 1:
+                train_one(self.step, self.data, weights[0], int(seeds[0]), steps)
+            else:
+                train_stack(self.step, self.data, weights, [int(seeds[0])] * stack, steps)
+            self._wait()
+            return perf_counter() - start
+
+        total = max(1, self.recipe.steps(int(weights[0].sum())))
+        few, many = 1, max(2, min(6, total))
+        run(few)
+        return max(min(run(many) for _ in range(2)) - min(run(few) for _ in range(2)), 1e-7) / (many - few) / stack
+
+    def train(self, masks: np.ndarray, seeds: np.ndarray, keep_states: bool = False) -> Iterator[Retrained]:
+        """See `Trainer.train`."""
+        masks = self.study.check_masks(masks)
+        for weights, block in self._stacks(masks):
+            yield from self._train_weights(weights, [int(seeds[i]) for i in block], keep_states)
+
+    def _stacks(self, masks: np.ndarray) -> Iterator[tuple[torch.Tensor, list[int]]]:
+        """Rows in order; in a stack only neighbours that take equally many steps."""
+        full = self.recipe.subset == "weighted"
+        steps = [self.recipe.steps(self.study.n if full else int(mask.sum())) for mask in masks]
+        start = 0
+        while start < len(masks):
+            stop = start + 1
+            while stop < len(masks) and stop - start < self.stack and steps[stop] == steps[start]:
+                stop += 1
+            yield torch.as_tensor(masks[start:stop], dtype=torch.float32), list(range(start, stop))
+            start = stop
+
+    def _train_weights(self, weights: torch.Tensor, seeds: list[int], keep_states: bool) -> Iterator[Retrained]:
+        start = perf_counter()
+        count = len(seeds)
+        if self.stack == 1:
+            states = [train_one(self.step, self.data, weights[0], seeds[0])]
+            outputs = [self._evaluate(states[0])]
+        else:
+            fill = [i % count for i in range(self.stack)]
+            state = train_stack(self.step, self.data, weights[fill], [seeds[i] for i in fill])
+            states = [_member(state, i) for i in range(count)]
+            outputs = self._evaluate_stack(state)[:count]
+        self._wait()
+        seconds = (perf_counter() - start) / count
+        for final, values in zip(states, outputs, strict=True):
+            kept = {**final.parameters, **final.buffers} if keep_states else None
+            yield Retrained(values, seconds, state=None if kept is None else {k: v.cpu().clone() for k, v in kept.items()})
+
+    def logits(self, parameters: dict[str, torch.Tensor], data: Resident | None = None) -> torch.Tensor:
+        """Logits ``(targets, classes)`` in float32 of a trained state, in evaluation mode."""
+        data = data or self.queries
+        self.model.eval()
+        with torch.no_grad():
+            chunks = [torch.func.functional_call(self.model, parameters, (data.inputs(part).float(),))
+                      for part in _slices(data, 1)]
+        self.model.train()
+        return torch.cat(chunks).float()
+
+    def _evaluate(self, state: State) -> dict[str, np.ndarray]:
+        values = compute(self.study.outputs, self.logits({**state.parameters, **state.buffers}), self.queries.y)
+        return {name: value.cpu().numpy() for name, value in values.items()}
+
+    def _evaluate_stack(self, state: State) -> list[dict[str, np.ndarray]]:
+        self.model.eval()
+        call = torch.func.vmap(lambda p, b, x: torch.func.functional_call(self.model, (p, b), (x,)), in_dims=(0, 0, None))
+        with torch.no_grad():
+            logits = torch.cat([call(state.parameters, state.buffers, self.queries.inputs(part))
+                                for part in _slices(self.queries, self.stack)], dim=1).float()
+        self.model.train()
+        values = compute(self.study.outputs, logits, self.queries.y)
+        arrays = {name: value.cpu().numpy() for name, value in values.items()}
+        return [{name: array[i] for name, array in arrays.items()} for i in range(len(logits))]
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+
+def use_mixed(recipe: Recipe, device: torch.device) -> bool:
+    """Whether a run on `device` computes in bfloat16; a fact of the hardware, so the same in every process on it."""
+    if recipe.precision != "auto":
+        return recipe.precision == "mixed"
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def _slices(data: Resident, stack: int) -> list[slice]:
+    size = max(1, min(512, _QUERY_VALUES // max(1, data.x[0].numel() * stack)))
+    return [slice(start, start + size) for start in range(0, len(data.y), size)]
+
+
+def _member(state: State, i: int) -> State:
+    def one(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {key: value[i] for key, value in tensors.items()}
+
+    return State(one(state.parameters), one(state.buffers), {}, state.t[i])

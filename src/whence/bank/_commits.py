@@ -40,8 +40,11 @@ def marker(folder: Path, block: int) -> Path:
 
 def committed(folder: Path) -> list[int]:
     """Committed blocks, ascending: one listing of one folder, however many rows there are."""
-    return sorted(int(entry.name[:-5]) for entry in os.scandir(folder)
-                  if entry.name.endswith(".json") and entry.name[:-5].isdigit())
+    return sorted(
+        int(entry.name[:-5])
+        for entry in os.scandir(folder)
+        if entry.name.endswith(".json") and entry.name[:-5].isdigit()
+    )
 
 
 def write(folder: Path, commit: Commit) -> None:

@@ -1,9 +1,9 @@
 """Files that are there whole or not at all: atomic writes, and Zarr chunks that carry their checksum.
 
-Zarr's own local store does not flush to the disk, so after a power cut a commit marker could outlive the chunks it
-vouches for. A bank's chunks are simple (little-endian bytes and a CRC-32C), so they are written here, in exactly
-the form that any Zarr v3 reader expects; it also makes reading thousands of small chunks several times faster.
-"""
+Zarr's own local store does not flush to the disk, so after a power cut a commit marker could outlive the
+chunks it vouches for. A bank's chunks are simple (little-endian bytes and a CRC-32C), so they are written
+here, in exactly the form that any Zarr v3 reader expects; it also makes reading thousands of small chunks
+several times faster."""
 
 from __future__ import annotations
 

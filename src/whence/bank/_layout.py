@@ -13,11 +13,10 @@
       claims/000012.json        somebody is training block 12 now (advisory)
       checkpoints/345.safetensors
 
-Rows are written in blocks of `block` rows, one chunk for each array and block, and a block is always written whole:
-no chunk that holds a committed row is ever opened for writing again. That is what makes locks unnecessary. The
-plan's four columns are pure functions of the plan, so they are written ahead in big whole chunks, and two writers
-write the same bytes.
-"""
+Rows are written in blocks of `block` rows, one chunk for each array and block, and a block is always written
+whole: no chunk that holds a committed row is ever opened for writing again. That is what makes locks
+unnecessary. The plan's four columns are pure functions of the plan, so they are written ahead in big whole
+chunks, and two writers write the same bytes."""
 
 from __future__ import annotations
 
@@ -33,6 +32,7 @@ from typing import Any
 
 import numpy as np
 import zarr
+from zarr.codecs import Crc32cCodec
 
 from whence.bank._files import encode, sync_directory, write_atomic
 from whence.bank.errors import disk_full_is_clear
@@ -42,7 +42,17 @@ FORMAT = 1
 PLAN_COLUMNS = {"mask_index": "int64", "repeat": "int64", "seed": "int64", "part": "int8"}
 PLAN_CHUNK = 8192
 FOLDERS = ("commits", "claims", "checkpoints")
-RESERVED = (*PLAN_COLUMNS, *FOLDERS, "masks", "ok", "train", "target", "train_label", "target_label", "retraining")
+RESERVED = (
+    *PLAN_COLUMNS,
+    *FOLDERS,
+    "masks",
+    "ok",
+    "train",
+    "target",
+    "train_label",
+    "target_label",
+    "retraining",
+)
 
 
 @dataclass(frozen=True)
@@ -60,25 +70,34 @@ class Column:
 
 
 def columns_of(n: int, targets: int, outputs: Mapping[str, Mapping[str, Any]]) -> dict[str, Column]:
-    """The block-wise arrays of a bank: masks, ok and the outputs (name to ``{"shape": ..., "dtype": ...}``)."""
-    found = {"masks": Column("masks", np.dtype("uint8"), ((n + 7) // 8,), ("retraining", "mask_byte")),
-             "ok": Column("ok", np.dtype("bool"), (), ("retraining",))}
+    """The block-wise arrays of a bank: masks, ok and the outputs (name to ``{"shape": ..., "dtype":
+    ...}``)."""
+    found = {
+        "masks": Column("masks", np.dtype("uint8"), ((n + 7) // 8,), ("retraining", "mask_byte")),
+        "ok": Column("ok", np.dtype("bool"), (), ("retraining",)),
+    }
     for name, spec in outputs.items():
         if name in RESERVED or "/" in name or name.startswith((".", "_")):
-            raise InputError(f"outputs has {name!r}, a name that a bank uses itself; call this output something else.")
+            raise InputError(
+                f"outputs has {name!r}, a name that a bank uses itself; call this output something else."
+            )
         trailing = tuple(spec["shape"])
         dims = ("retraining", "target", *("class" if i == 0 else f"axis_{i}" for i in range(len(trailing))))
         found[name] = Column(name, np.dtype(spec["dtype"]), (targets, *trailing), dims)
     return found
 
 
-def create(path: Path, columns: Mapping[str, Column], block: int, attributes: Mapping[str, Any],
-           labels: Mapping[str, tuple[str, np.ndarray]]) -> bool:
+def create(
+    path: Path,
+    columns: Mapping[str, Column],
+    block: int,
+    attributes: Mapping[str, Any],
+    labels: Mapping[str, tuple[str, np.ndarray]],
+) -> bool:
     """Make an empty bank at `path` in one step; False when another process was first.
 
-    `labels` maps a name to its dimension and values (ids and class labels). Everything is built next to `path` and
-    renamed into place, so no half-made bank is ever seen.
-    """
+    `labels` maps a name to its dimension and values (ids and class labels). Everything is built next to
+    `path` and renamed into place, so no half-made bank is ever seen."""
     path.parent.mkdir(parents=True, exist_ok=True)
     staging = path.parent / f".{path.name}.{uuid.uuid4().hex}"
     try:
@@ -101,7 +120,9 @@ def create(path: Path, columns: Mapping[str, Column], block: int, attributes: Ma
         except OSError:
             if is_bank(path):
                 return False
-            raise InputError(f"to={str(path)!r} exists and is not a bank; choose another path or move it away.") from None
+            raise InputError(
+                f"to={str(path)!r} exists and is not a bank; choose another path or move it away."
+            ) from None
         sync_directory(path.parent)
         return True
     finally:
@@ -119,13 +140,19 @@ def is_bank(path: Path) -> bool:
 def read_attributes(path: Path) -> dict[str, Any]:
     """The bank's own attributes, or an `InputError` when `path` holds none that this version reads."""
     if not path.exists():
-        raise InputError(f"there is no bank at {str(path)!r}; make one with whence.retrain(study, ..., to={str(path)!r}).")
+        raise InputError(
+            f"there is no bank at {str(path)!r}; make one with whence.retrain(study, ..., to={str(path)!r})."
+        )
     if not is_bank(path):
-        raise InputError(f"{str(path)!r} is not a bank of retrainings (no zarr.json with the attribute 'whence').")
+        raise InputError(
+            f"{str(path)!r} is not a bank of retrainings (no zarr.json with the attribute 'whence')."
+        )
     attributes = json.loads((path / "zarr.json").read_text())["attributes"]["whence"]
     if attributes["format"] != FORMAT:
-        raise InputError(f"the bank at {str(path)!r} has format {attributes['format']}, this version of whence reads "
-                         f"format {FORMAT}; install the version that wrote it ({attributes.get('versions')}).")
+        raise InputError(
+            f"the bank at {str(path)!r} has format {attributes['format']}, this version of whence reads "
+            f"format {FORMAT}; install the version that wrote it ({attributes.get('versions')})."
+        )
     return attributes
 
 
@@ -138,18 +165,22 @@ def read_labels(path: Path, name: str) -> np.ndarray | None:
 
 
 def grow(path: Path, columns: Mapping[str, Column], rows: int, plan: Any) -> None:
-    """Make room for `rows` rows. Shapes only go up, by atomic replacement, and the plan's columns are filled in.
+    """Make room for `rows` rows. Shapes only go up, by atomic replacement, and the plan's columns are filled
+    in.
 
-    Two processes that grow at once may undo each other's shape for a moment; every commit calls this first, so the
-    shapes are right again before a row that needs them is visible.
-    """
+    Two processes that grow at once may undo each other's shape for a moment; every commit calls this first,
+    so the shapes are right again before a row that needs them is visible."""
     if shape_of(path) >= rows:
         return
     with disk_full_is_clear(path, "the table of contents"):
         for chunk in range(-(-rows // PLAN_CHUNK)):
             for name, values in _plan_chunk(path, plan, chunk).items():
                 write_atomic(path / name / f"c.{chunk}", encode(values))
-        for name in (*PLAN_COLUMNS, *(name for name in columns if name != "ok"), "ok"):  # ok last: shape_of reads it
+        for name in (
+            *PLAN_COLUMNS,
+            *(name for name in columns if name != "ok"),
+            "ok",
+        ):  # ok last: shape_of reads it
             _raise_shape(path / name / "zarr.json", rows)
 
 
@@ -180,16 +211,25 @@ def _raise_shape(metadata: Path, rows: int) -> None:
 
 
 def _make_array(group: zarr.Group, column: Column, chunk: int) -> None:
-    extra = {"flag_values": [0, 1, 2], "flag_meanings": "train validation held_out"} if column.name == "part" else {}
+    extra: dict[str, Any] = (
+        {"flag_values": [0, 1, 2], "flag_meanings": "train validation held_out"}
+        if column.name == "part"
+        else {}
+    )
     if column.name == "masks":
         extra = {"bit_order": "little"}
     group.create_array(
-        column.name, shape=(0, *column.trailing), chunks=(chunk, *(max(1, size) for size in column.trailing)),
-        dtype=column.dtype, dimension_names=column.dims, attributes=extra,
+        column.name,
+        shape=(0, *column.trailing),
+        chunks=(chunk, *(max(1, size) for size in column.trailing)),
+        dtype=column.dtype,
+        dimension_names=column.dims,
+        attributes=extra,
         fill_value=np.nan if column.dtype.kind == "f" else 0,
-        # Random masks and float outputs hardly compress; plain bytes read fastest and the checksum finds damage.
-        compressors=[zarr.codecs.Crc32cCodec()], filters=None,
-        chunk_key_encoding={"name": "default", "separator": "."},  # type: ignore[arg-type]  # no folder per chunk
+        # Random masks and float outputs hardly compress; plain bytes read fastest, a checksum finds damage.
+        compressors=[Crc32cCodec()],
+        filters=None,
+        chunk_key_encoding={"name": "default", "separator": "."},  # no folder for each chunk
     )
 
 
@@ -197,8 +237,13 @@ def _write_labels(group: zarr.Group, name: str, dimension: str, values: np.ndarr
     text = values.dtype.kind in "UOT"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Zarr notes that its string type is young
-        array = group.create_array(name, shape=values.shape, chunks=(max(1, len(values)),),
-                                   dtype="string" if text else "int64", dimension_names=(dimension,))
+        array = group.create_array(
+            name,
+            shape=values.shape,
+            chunks=(max(1, len(values)),),
+            dtype="string" if text else "int64",
+            dimension_names=(dimension,),
+        )
         array[:] = values.astype(str).astype(object) if text else values.astype(np.int64)
 
 

@@ -26,7 +26,8 @@ class Reader:
         self.path, self.columns, self.block = path, columns, block
 
     def chunk(self, name: str, block: int) -> np.ndarray:
-        """The chunk of one block, ``(block, ...)``, read-only; ValueError or OSError says how it is damaged."""
+        """The chunk of one block, ``(block, ...)``, read-only; ValueError or OSError says how it is
+        damaged."""
         column = self.columns[name]
         content = (self.path / name / column.key(block)).read_bytes()
         return decode(content, column.dtype, (self.block, *column.trailing))
@@ -34,7 +35,9 @@ class Reader:
     def read(self, name: str, rows: np.ndarray, targets: Any = slice(None)) -> np.ndarray:
         """``rows`` of array `name` in that order, each chunk read once for each run of its rows."""
         column = self.columns[name]
-        trailing = np.empty((0, *column.trailing), column.dtype)[:, targets].shape[1:] if column.trailing else ()
+        trailing = (
+            np.empty((0, *column.trailing), column.dtype)[:, targets].shape[1:] if column.trailing else ()
+        )
         out = np.empty((len(rows), *trailing), column.dtype)
         blocks = rows // self.block
         starts = np.flatnonzero(np.diff(blocks, prepend=-1))
@@ -42,8 +45,10 @@ class Reader:
             try:
                 chunk = self.chunk(name, int(blocks[start]))
             except (OSError, ValueError) as problem:
-                raise BankError(f"block {blocks[start]} of {self.path} is damaged ({name}: {problem}); find all damage "
-                                f"with `whence bank verify {self.path}`.") from problem
+                raise BankError(
+                    f"block {blocks[start]} of {self.path} is damaged ({name}: {problem}); find all damage "
+                    f"with `whence bank verify {self.path}`."
+                ) from problem
             inside = chunk[rows[start:stop] - blocks[start] * self.block]
             out[start:stop] = inside[:, targets] if column.trailing else inside
         return out
@@ -67,7 +72,9 @@ class _LazyRows(BackendArray):
         values = self.reader.read(self.name, rows)
         if self.n is not None:
             values = unpack(values, self.n)
-        for axis, inner in reversed(list(enumerate(rest, start=1))):  # from the last, for integers drop their axis
+        for axis, inner in reversed(
+            list(enumerate(rest, start=1))
+        ):  # from the last, for integers drop their axis
             values = values[(slice(None),) * axis + (inner,)]
         return values[0] if isinstance(first, int | np.integer) else values
 

@@ -28,8 +28,15 @@ def write_block(bank: Bank, block: int, retrained: list[Retrained]) -> bool:
     return commit_block(bank, block, arrays, seconds, errors, versions(), _machine())
 
 
-def commit_block(bank: Bank, block: int, arrays: dict[str, np.ndarray], seconds: list[float],
-                 errors: dict[int, str], made_with: dict[str, str], made_on: dict[str, Any]) -> bool:
+def commit_block(
+    bank: Bank,
+    block: int,
+    arrays: dict[str, np.ndarray],
+    seconds: list[float],
+    errors: dict[int, str],
+    made_with: dict[str, str],
+    made_on: dict[str, Any],
+) -> bool:
     """Write the arrays of a whole block (rows along the first axis) and commit it."""
     commits = bank.path / "commits"
     if _commits.marker(commits, block).exists():
@@ -39,7 +46,9 @@ def commit_block(bank: Bank, block: int, arrays: dict[str, np.ndarray], seconds:
     with disk_full_is_clear(bank.path, f"block {block} (rows {start} to {stop - 1})"):
         _layout.grow(bank.path, bank._columns, stop, bank.plan)
         for name, column in bank._columns.items():
-            chunk = np.zeros((bank.block, *column.trailing), column.dtype)  # the last block of a plan may be short
+            chunk = np.zeros(
+                (bank.block, *column.trailing), column.dtype
+            )  # the last block of a plan may be short
             chunk[: stop - start] = arrays[name]
             checksums[name] = checksum(chunk)
             write_atomic(bank.path / name / column.key(block), encode(chunk))
@@ -49,18 +58,24 @@ def commit_block(bank: Bank, block: int, arrays: dict[str, np.ndarray], seconds:
     return True
 
 
-def block_arrays(bank: Bank, block: int, retrained: list[Retrained]) -> tuple[dict[str, np.ndarray], dict[int, str]]:
+def block_arrays(
+    bank: Bank, block: int, retrained: list[Retrained]
+) -> tuple[dict[str, np.ndarray], dict[int, str]]:
     """Outputs and ``ok`` of a block as arrays, and why rows are not ok: an exception, or what is not finite.
 
     A failed row holds NaN; a diverged one what it gave. Neither is ever averaged in.
     """
     start, stop = bank.rows_of(block)
     if len(retrained) != stop - start:
-        raise InputError(f"block {block} holds rows {start} to {stop - 1}, {stop - start} retrainings, received "
-                         f"{len(retrained)}.")
+        raise InputError(
+            f"block {block} holds rows {start} to {stop - 1}, {stop - start} retrainings, received "
+            f"{len(retrained)}."
+        )
     columns = {name: bank._columns[name] for name in bank.outputs}
-    arrays = {name: np.full((stop - start, *column.trailing), np.nan, column.dtype)
-              for name, column in columns.items()}
+    arrays = {
+        name: np.full((stop - start, *column.trailing), np.nan, column.dtype)
+        for name, column in columns.items()
+    }
     errors: dict[int, str] = {}
     for i, run in enumerate(retrained):
         if run.error is not None:
@@ -68,11 +83,15 @@ def block_arrays(bank: Bank, block: int, retrained: list[Retrained]) -> tuple[di
             continue
         for name, column in columns.items():
             if name not in run.outputs:
-                raise InputError(f"output {name!r} is missing from a retraining, which gave {sorted(run.outputs)}.")
+                raise InputError(
+                    f"output {name!r} is missing from a retraining, which gave {sorted(run.outputs)}."
+                )
             value = np.asarray(run.outputs[name])
             if value.shape != column.trailing:
-                raise InputError(f"output {name!r} must have shape {column.trailing} (targets first), a retraining gave "
-                                 f"{value.shape}.")
+                raise InputError(
+                    f"output {name!r} must have shape {column.trailing} (targets first), a retraining gave "
+                    f"{value.shape}."
+                )
             with np.errstate(over="ignore"):
                 arrays[name][i] = value
             wrong = int((~np.isfinite(arrays[name][i])).sum())

@@ -34,8 +34,8 @@ DEFAULT_BLOCK = 16
 class Bank:
     """Retrainings on disk: append-only, committed block by block, readable while it is filled.
 
-    Use `Bank.open`, `Bank.create` or `whence.retrain`. A bank shows committed rows only; every property looks at
-    the disk, so one object follows a bank that is still growing.
+    Use `Bank.open`, `Bank.create` or `whence.retrain`. A bank shows committed rows only; every property looks
+    at the disk, so one object follows a bank that is still growing.
 
     Attributes
     ----------
@@ -74,12 +74,21 @@ class Bank:
         """
         bank = cls(path)
         if study is not None and study.fingerprint != bank.study_fingerprint:
-            raise InputError(f"{str(bank.path)!r}: this bank belongs to another study: {_differences(bank, study)}.")
+            raise InputError(
+                f"{str(bank.path)!r}: this bank belongs to another study: {_differences(bank, study)}."
+            )
         return bank
 
     @classmethod
-    def create(cls, path: Path_, study: Study, plan: Plan, *, block: int | None = None,
-               engine: Mapping[str, Any] | None = None) -> Bank:
+    def create(
+        cls,
+        path: Path_,
+        study: Study,
+        plan: Plan,
+        *,
+        block: int | None = None,
+        engine: Mapping[str, Any] | None = None,
+    ) -> Bank:
         """Make an empty bank, or open the one that is there if it has the same study and plan.
 
         Parameters
@@ -90,20 +99,41 @@ class Bank:
         engine : what `Trainer.choose` found.
         """
         if plan.subsets.n != study.n:
-            raise InputError(f"subsets are over n={plan.subsets.n} training examples, the study has {study.n}.")
-        outputs = {name: {"shape": list(shape), "dtype": "float32"} for name, shape in study.output_shapes().items()}
-        describe = {"study_fingerprint": study.fingerprint, "study": study.describe(), "classes": study.classes,
-                    "plan": plan.spec(), "n": study.n, "targets": len(study.target_ids), "outputs": outputs}
+            raise InputError(
+                f"subsets are over n={plan.subsets.n} training examples, the study has {study.n}."
+            )
+        outputs = {
+            name: {"shape": list(shape), "dtype": "float32"} for name, shape in study.output_shapes().items()
+        }
+        describe = {
+            "study_fingerprint": study.fingerprint,
+            "study": study.describe(),
+            "classes": study.classes,
+            "plan": plan.spec(),
+            "n": study.n,
+            "targets": len(study.target_ids),
+            "outputs": outputs,
+        }
         ids = {"train": study.train_ids, "target": study.target_ids}
-        labels = {"train_label": ("train", study.train_labels), "target_label": ("target", study.target_labels)}
+        labels = {
+            "train_label": ("train", study.train_labels),
+            "target_label": ("target", study.target_labels),
+        }
         cls._make(Path(path), describe, block, engine, ids, labels)
         bank = cls.open(path, study)
         bank.check_plan(plan)
         return bank
 
     @classmethod
-    def _make(cls, path: Path, describe: dict[str, Any], block: int | None, engine: Mapping[str, Any] | None,
-              ids: Mapping[str, np.ndarray], labels: Mapping[str, tuple[str, np.ndarray | None]]) -> None:
+    def _make(
+        cls,
+        path: Path,
+        describe: dict[str, Any],
+        block: int | None,
+        engine: Mapping[str, Any] | None,
+        ids: Mapping[str, np.ndarray],
+        labels: Mapping[str, tuple[str, np.ndarray | None]],
+    ) -> None:
         if block is not None and block < 1:
             raise InputError(f"block must be at least 1 row, received {block}.")
         block = block or DEFAULT_BLOCK
@@ -111,8 +141,13 @@ class Bank:
             if len(np.unique(values)) != len(values):
                 raise InputError(f"{name}_ids has duplicates; every example needs its own id.")
         columns = _layout.columns_of(describe["n"], describe["targets"], describe["outputs"])
-        attributes = {"format": _layout.FORMAT, "block": block, "engine": None if engine is None else dict(engine),
-                      "versions": versions(), **describe}
+        attributes = {
+            "format": _layout.FORMAT,
+            "block": block,
+            "engine": None if engine is None else dict(engine),
+            "versions": versions(),
+            **describe,
+        }
         written = {name: (name, values) for name, values in ids.items()}
         written |= {name: (dim, values) for name, (dim, values) in labels.items() if values is not None}
         if not _layout.is_bank(path):
@@ -123,12 +158,16 @@ class Bank:
         mine, theirs = _flat(self.plan.spec()), _flat(plan.spec())
         different = [key for key in mine | theirs if mine.get(key) != theirs.get(key)]
         if different:
-            what = "; ".join(f"{key} is {_short(mine.get(key))} there, {_short(theirs.get(key))} was asked for"
-                             for key in different[:3])
-            raise InputError(f"the bank at {str(self.path)!r} was drawn by another plan: {what}. Ask for the same, or "
-                             "fill another bank.")
+            what = "; ".join(
+                f"{key} is {_short(mine.get(key))} there, {_short(theirs.get(key))} was asked for"
+                for key in different[:3]
+            )
+            raise InputError(
+                f"the bank at {str(self.path)!r} was drawn by another plan: {what}. Ask for the same, or "
+                "fill another bank."
+            )
 
-    # ---- what is there --------------------------------------------------------------------------------------------
+    # --- what is there ---
 
     @cached_property
     def train_ids(self) -> np.ndarray:
@@ -187,46 +226,68 @@ class Bank:
 
     def errors(self) -> dict[int, str]:
         """Rows without a usable output and why; these are never part of what `select` returns."""
-        return {row: why for block in self.committed_blocks() for row, why in self.commit_of(block).errors.items()}
+        return {
+            row: why for block in self.committed_blocks() for row, why in self.commit_of(block).errors.items()
+        }
 
-    # ---- reading --------------------------------------------------------------------------------------------------
+    # --- reading ---
 
     @property
     def dataset(self) -> xr.Dataset:
         """Committed rows as a lazily read `xarray.Dataset`.
 
-        Dimensions ``(retraining, target, train[, class])``. Variables: ``masks`` boolean ``(retraining, train)`` and
-        each output ``(retraining, target[, class])``. Coordinates: ids, row numbers, ``mask_index``, ``repeat``,
-        ``seed``, ``part`` (a word) and ``ok`` along the retrainings; labels where the study has classes.
-        """
+        Dimensions ``(retraining, target, train[, class])``. Variables: ``masks`` boolean ``(retraining,
+        train)`` and each output ``(retraining, target[, class])``. Coordinates: ids, row numbers,
+        ``mask_index``, ``repeat``, ``seed``, ``part`` (a word) and ``ok`` along the retrainings; labels where
+        the study has classes."""
         rows = self._rows(ok=False)
         table = self._table
         coordinates: dict[str, Any] = {
-            "retraining": rows, "target": self.target_ids, "train": self.train_ids,
+            "retraining": rows,
+            "target": self.target_ids,
+            "train": self.train_ids,
             "ok": ("retraining", self._reader.read("ok", rows)),
             "part": ("retraining", np.asarray(PARTS)[table["part"][rows]]),
-            **{name: ("retraining", table[name][rows]) for name in ("mask_index", "repeat", "seed")}}
+            **{name: ("retraining", table[name][rows]) for name in ("mask_index", "repeat", "seed")},
+        }
         for name, labels in (("train", self.train_labels), ("target", self.target_labels)):
             if labels is not None:
                 coordinates[f"{name}_label"] = (name, labels)
         if self.classes is not None and any("class" in self._columns[name].dims for name in self.outputs):
             coordinates["class"] = self.classes
-        variables = {"masks": lazy(self._reader, "masks", rows, self.n),
-                     **{name: lazy(self._reader, name, rows) for name in self.outputs}}
-        attributes = {"keep": self.keep, "design": self.subsets.design, "study": self.study_description.get("name", ""),
-                      "study_fingerprint": self.study_fingerprint}
+        variables = {
+            "masks": lazy(self._reader, "masks", rows, self.n),
+            **{name: lazy(self._reader, name, rows) for name in self.outputs},
+        }
+        attributes = {
+            "keep": self.keep,
+            "design": self.subsets.design,
+            "study": self.study_description.get("name", ""),
+            "study_fingerprint": self.study_fingerprint,
+        }
         return xr.Dataset(variables, coordinates, attributes)
 
-    def masks(self, part: str | None = None, rows: Sequence[int] | None = None, *, ok: bool = True) -> np.ndarray:
+    def masks(
+        self, part: str | None = None, rows: Sequence[int] | None = None, *, ok: bool = True
+    ) -> np.ndarray:
         """Masks as booleans ``(m, n)``, True = trained on; see `select` for which rows."""
         return unpack(self.packed_masks(part, rows, ok=ok), self.n)
 
-    def packed_masks(self, part: str | None = None, rows: Sequence[int] | None = None, *, ok: bool = True) -> np.ndarray:
+    def packed_masks(
+        self, part: str | None = None, rows: Sequence[int] | None = None, *, ok: bool = True
+    ) -> np.ndarray:
         """Masks as bits, uint8 ``(m, ceil(n / 8))``, little-endian within a byte: an eighth of the memory."""
         return self._reader.read("masks", self._rows(part, rows, ok))
 
-    def outputs_of(self, name: str | None = None, part: str | None = None, rows: Sequence[int] | None = None, *,
-                   ok: bool = True, targets: Any = slice(None)) -> np.ndarray:
+    def outputs_of(
+        self,
+        name: str | None = None,
+        part: str | None = None,
+        rows: Sequence[int] | None = None,
+        *,
+        ok: bool = True,
+        targets: Any = slice(None),
+    ) -> np.ndarray:
         """One output, float32 ``(m, targets[, classes])``; `targets` (a slice or positions) reads only these.
 
         Only rows with finite outputs are returned, unless ``ok=False``.
@@ -249,9 +310,8 @@ class Bank:
     def by_mask(self, part: str | None = "held_out", output: str | None = None) -> MaskGroups:
         """The good retrainings of a part grouped by mask, for what needs repeats: means and noise ceilings.
 
-        Masks of which a repeat is missing or failed are left out. All masks of one call must have the same number
-        of repeats; ask for one part when the plan gives the parts different numbers.
-        """
+        Masks of which a repeat is missing or failed are left out. All masks of one call must have the same
+        number of repeats; ask for one part when the plan gives the parts different numbers."""
         rows = self._rows(part)
         mask_index, repeat = self._table["mask_index"][rows], self._table["repeat"][rows]
         everything = self._rows(part, ok=False)
@@ -265,7 +325,8 @@ class Bank:
         return MaskGroups(masks, outputs.reshape(*members.shape, *outputs.shape[1:]), found[whole])
 
     def checkpoint(self, row: int) -> dict[str, Any]:
-        """The trained weights kept for `row`: name to tensor. Only chosen rows have them, see `checkpoint_rows`."""
+        """The trained weights kept for `row`: name to tensor. Only chosen rows have them, see
+        `checkpoint_rows`."""
         from whence.bank import checkpoints
 
         return checkpoints.load(self.path / "checkpoints", row)
@@ -276,12 +337,17 @@ class Bank:
 
         return checkpoints.rows(self.path / "checkpoints")
 
-    # ---- writing --------------------------------------------------------------------------------------------------
+    # --- writing ---
 
     def grow(self, n: int) -> int:
-        """Ask for `n` rows; never fewer than before. Returns the number of rows there will be: whole blocks."""
+        """Ask for `n` rows; never fewer than before. Returns the number of rows there will be: whole
+        blocks."""
         if n < 1 or (self.plan.count is not None and n > self.plan.count):
-            limit = "" if self.plan.count is None else f" and at most {self.plan.count}, all that the subsets give"
+            limit = (
+                ""
+                if self.plan.count is None
+                else f" and at most {self.plan.count}, all that the subsets give"
+            )
             raise InputError(f"n must be at least 1{limit}; received {n}.")
         rows = self.rows_of(-(-n // self.block) - 1)[1]
         _layout.grow(self.path, self._columns, rows, self.plan)
@@ -298,7 +364,8 @@ class Bank:
         return write_block(self, block, list(retrained))
 
     def claim(self, block: int) -> bool:
-        """Tell other processes that this one trains `block`; False when another one does. Advice, see `Claims`."""
+        """Tell other processes that this one trains `block`; False when another one does. Advice, see
+        `Claims`."""
         return self.claims.take(block)
 
     def verify(self) -> Verification:
@@ -308,11 +375,14 @@ class Bank:
         return verify(self)
 
     def discard(self, blocks: Iterable[int]) -> None:
-        """Take back the commits of `blocks`: they count as never trained, and `whence.retrain` makes them again."""
+        """Take back the commits of `blocks`: they count as never trained, and `whence.retrain` makes them
+        again."""
         for block in blocks:
             _commits.remove(self.path / "commits", block)
 
-    def remake(self, study: Study, blocks: Iterable[int] | None = None, device: str | None = None) -> list[int]:
+    def remake(
+        self, study: Study, blocks: Iterable[int] | None = None, device: str | None = None
+    ) -> list[int]:
         """Train `blocks` again (default: all that `verify` finds damaged) in this process; returns them."""
         from whence.bank.verify import remake
 
@@ -324,7 +394,7 @@ class Bank:
 
         return summary(self)
 
-    # ---- inside ---------------------------------------------------------------------------------------------------
+    # --- inside ---
 
     @property
     def _table(self) -> dict[str, np.ndarray]:
@@ -336,15 +406,19 @@ class Bank:
             known = self.__dict__["_known_table"] = _layout.plan_rows(self.plan, 0, stop)
         return known
 
-    def _rows(self, part: str | None = None, rows: Sequence[int] | None = None, ok: bool = True) -> np.ndarray:
+    def _rows(
+        self, part: str | None = None, rows: Sequence[int] | None = None, ok: bool = True
+    ) -> np.ndarray:
         spans = [self.rows_of(block) for block in self.committed_blocks()]
         found = np.concatenate([np.arange(*span) for span in spans]) if spans else np.zeros(0, dtype=np.int64)
         if rows is not None:
             asked = np.asarray(rows, dtype=np.int64).reshape(-1)
             absent = asked[~np.isin(asked, found)]
             if absent.size:
-                raise InputError(f"rows has {absent[:3].tolist()}, not committed in {str(self.path)!r} "
-                                 f"({len(found)} rows are).")
+                raise InputError(
+                    f"rows has {absent[:3].tolist()}, not committed in {str(self.path)!r} "
+                    f"({len(found)} rows are)."
+                )
             found = asked
         if part is not None:
             if part not in PARTS:
@@ -359,9 +433,11 @@ class Bank:
         return name
 
     def __repr__(self) -> str:
-        return (f"<Bank {str(self.path)!r}: {self.rows_committed} of {self.rows_wanted} retrainings of "
-                f"{self.study_description.get('name', 'a study')!r}, n={self.n}, {len(self.target_ids)} targets, "
-                f"{', '.join(self.outputs)}, keep={self.keep:g}>")
+        return (
+            f"<Bank {str(self.path)!r}: {self.rows_committed} of {self.rows_wanted} retrainings of "
+            f"{self.study_description.get('name', 'a study')!r}, n={self.n}, {len(self.target_ids)} targets, "
+            f"{', '.join(self.outputs)}, keep={self.keep:g}>"
+        )
 
 
 def _differences(bank: Bank, study: Study) -> str:
@@ -370,14 +446,19 @@ def _differences(bank: Bank, study: Study) -> str:
     different = [key for key in mine | theirs if mine.get(key) != theirs.get(key) and key != "fingerprint"]
     if not different:
         return "same description, but the data or the ids differ"
-    return "; ".join(f"{key} is {_short(mine.get(key))} there, {_short(theirs.get(key))} here" for key in different[:3])
+    return "; ".join(
+        f"{key} is {_short(mine.get(key))} there, {_short(theirs.get(key))} here" for key in different[:3]
+    )
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     if not isinstance(value, Mapping):
         return {prefix: json.loads(json.dumps(value))}
-    return {key: inner for name, item in value.items()
-            for key, inner in _flat(item, f"{prefix}.{name}" if prefix else str(name)).items()}
+    return {
+        key: inner
+        for name, item in value.items()
+        for key, inner in _flat(item, f"{prefix}.{name}" if prefix else str(name)).items()
+    }
 
 
 def _short(value: Any) -> str:

@@ -16,7 +16,9 @@ def save(folder: Path, row: int, state: dict[str, Any]) -> None:
     import torch
     from safetensors.torch import save as serialise
 
-    tensors = {name: torch.as_tensor(value).detach().cpu().contiguous().clone() for name, value in state.items()}
+    tensors = {
+        name: torch.as_tensor(value).detach().cpu().contiguous().clone() for name, value in state.items()
+    }
     with disk_full_is_clear(folder.parent, f"the checkpoint of row {row}"):
         write_atomic(folder / f"{row}.safetensors", serialise(tensors))
         sync_directory(folder)
@@ -29,8 +31,14 @@ def load(folder: Path, row: int) -> dict[str, Any]:
     path = folder / f"{row}.safetensors"
     if not path.exists():
         kept = rows(folder)
-        have = f"the bank has them for rows {kept[:5]}{'...' if len(kept) > 5 else ''}" if kept else "it has none"
-        raise InputError(f"row {row} has no checkpoint ({have}); whence.retrain(..., checkpoints=[{row}]) keeps it.")
+        have = (
+            f"the bank has them for rows {kept[:5]}{'...' if len(kept) > 5 else ''}"
+            if kept
+            else "it has none"
+        )
+        raise InputError(
+            f"row {row} has no checkpoint ({have}); whence.retrain(..., checkpoints=[{row}]) keeps it."
+        )
     return load_file(path)
 
 

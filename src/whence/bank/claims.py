@@ -1,8 +1,7 @@
 """Claims: several processes fill one bank and mostly do not train the same block twice.
 
-Claims are advice. A retraining is a function of its row, so two processes that train one block anyway write the
-same bytes, and nothing depends on a claim being seen, being fresh or being unique.
-"""
+Claims are advice. A retraining is a function of its row, so two processes that train one block anyway write
+the same bytes, and nothing depends on a claim being seen, being fresh or being unique."""
 
 from __future__ import annotations
 

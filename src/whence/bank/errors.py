@@ -24,5 +24,7 @@ def disk_full_is_clear(path: Path, doing: str) -> Iterator[None]:
     except OSError as problem:
         if problem.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise DiskFullError(f"the disk is full: {doing} of {path} could not be written. Every committed row is safe; "
-                            "free some space and run the same call again to resume.") from problem
+        raise DiskFullError(
+            f"the disk is full: {doing} of {path} could not be written. Every committed row is safe; "
+            "free some space and run the same call again to resume."
+        ) from problem

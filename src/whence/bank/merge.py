@@ -20,9 +20,9 @@ from whence.errors import InputError
 def merge(paths: Sequence[Path_], to: Path_) -> Bank:
     """Put the committed rows of several banks into a new one at `to`.
 
-    The banks must be of the same study and plan. Their blocks may differ in size; the merged bank takes the greatest
-    common divisor. A row that several banks have is taken once, if they agree on it bit for bit. Everything read is
-    checked against its checksum.
+    The banks must be of the same study and plan. Their blocks may differ in size; the merged bank takes the
+    greatest common divisor. A row that several banks have is taken once, if they agree on it bit for bit.
+    Everything read is checked against its checksum.
 
     Raises
     ------
@@ -38,8 +38,10 @@ def merge(paths: Sequence[Path_], to: Path_) -> Bank:
     first = banks[0]
     for other in banks[1:]:
         if other.study_fingerprint != first.study_fingerprint:
-            raise InputError(f"{str(other.path)!r} belongs to another study than {str(first.path)!r}; only banks of one "
-                             "study can be merged.")
+            raise InputError(
+                f"{str(other.path)!r} belongs to another study than {str(first.path)!r}; only banks of one "
+                "study can be merged."
+            )
         other.check_plan(first.plan)
     block = math.gcd(*(bank.block for bank in banks))
     attributes = {**first._attributes, "block": block}
@@ -71,17 +73,25 @@ def _copy(bank: Bank, source: int, merged: Bank) -> None:
         inside = slice(low - start, high - start)
         piece = {name: array[inside] for name, array in values.items()}
         errors = {row: why for row, why in commit.errors.items() if low <= row < high}
-        fresh = commit_block(merged, block, piece, commit.seconds[inside], errors, commit.versions, commit.machine)
+        fresh = commit_block(
+            merged, block, piece, commit.seconds[inside], errors, commit.versions, commit.machine
+        )
         if not fresh:
             for name, array in piece.items():
                 there = merged._reader.read(name, np.arange(low, high))
                 if not np.array_equal(there, array, equal_nan=array.dtype.kind == "f"):
-                    raise BankError(f"the banks disagree on {name} of rows {low} to {high - 1} ({bank.path} against an "
-                                    "earlier one): they were trained by different software, or training is not "
-                                    "deterministic.")
+                    raise BankError(
+                        f"the banks disagree on {name} of rows {low} to {high - 1} ({bank.path} against an "
+                        "earlier one): they were trained by different software, or training is not "
+                        "deterministic."
+                    )
 
 
 def _labels(bank: Bank) -> dict[str, tuple[str, np.ndarray]]:
-    found = {"train": ("train", bank.train_ids), "target": ("target", bank.target_ids),
-             "train_label": ("train", bank.train_labels), "target_label": ("target", bank.target_labels)}
+    found = {
+        "train": ("train", bank.train_ids),
+        "target": ("target", bank.target_ids),
+        "train_label": ("train", bank.train_labels),
+        "target_label": ("target", bank.target_labels),
+    }
     return {name: (dim, values) for name, (dim, values) in found.items() if values is not None}

@@ -14,7 +14,8 @@ from whence.subsets import Plan, Rows
 
 @dataclass(frozen=True)
 class RecordedSubsets:
-    """Stands where `Subsets` stands when the masks came from elsewhere; they are read from the bank, never drawn."""
+    """Stands where `Subsets` stands when the masks came from elsewhere; they are read from the bank, never
+    drawn."""
 
     n: int
     keep: float
@@ -28,7 +29,9 @@ class RecordedSubsets:
 
     def mask(self, index: int) -> np.ndarray:
         """Cannot be drawn."""
-        raise InputError("the masks of this bank were recorded elsewhere and cannot be drawn again; read bank.masks().")
+        raise InputError(
+            "the masks of this bank were recorded elsewhere and cannot be drawn again; read bank.masks()."
+        )
 
     def masks(self, indices: Iterable[int]) -> np.ndarray:
         """Cannot be drawn."""
@@ -37,8 +40,9 @@ class RecordedSubsets:
 
 @dataclass(frozen=True)
 class RecordedPlan:
-    """Rows in file order: every row its own mask; the last `held_out` rows are for reporting, the `validation` rows
-    before them for choosing hyper-parameters, as in the released code (its validation rows are the last)."""
+    """Rows in file order: every row its own mask; the last `held_out` rows are for reporting, the
+    `validation` rows before them for choosing hyper-parameters, as in the released code (its validation rows
+    are the last)."""
 
     subsets: RecordedSubsets
     count: int
@@ -47,14 +51,18 @@ class RecordedPlan:
 
     def __post_init__(self) -> None:
         if min(self.validation, self.held_out) < 0 or self.validation + self.held_out >= self.count:
-            raise InputError(f"validation={self.validation} and held_out={self.held_out} rows must leave at least one of "
-                             f"{self.count} to train on.")
+            raise InputError(
+                f"validation={self.validation} and held_out={self.held_out} rows must leave at least one of "
+                f"{self.count} to train on."
+            )
 
     def rows(self, start: int, stop: int) -> Rows:
         """Rows ``start <= row < stop``."""
         index = np.arange(start, stop)
         training = self.count - self.validation - self.held_out
-        part = np.where(index < training, 0, np.where(index < training + self.validation, 1, 2)).astype(np.int8)
+        part = np.where(index < training, 0, np.where(index < training + self.validation, 1, 2)).astype(
+            np.int8
+        )
         return Rows(index, np.zeros_like(index), np.zeros_like(index), part)
 
     def masks(self, rows: Rows) -> np.ndarray:
@@ -63,8 +71,15 @@ class RecordedPlan:
 
     def spec(self) -> dict[str, Any]:
         """A JSON-able description."""
-        return {"recorded": {"n": self.subsets.n, "keep": self.subsets.keep, "count": self.count,
-                             "validation": self.validation, "held_out": self.held_out}}
+        return {
+            "recorded": {
+                "n": self.subsets.n,
+                "keep": self.subsets.keep,
+                "count": self.count,
+                "validation": self.validation,
+                "held_out": self.held_out,
+            }
+        }
 
 
 def plan_from_spec(spec: Mapping[str, Any]) -> Any:

@@ -24,15 +24,27 @@ def summary(bank: Bank) -> dict[str, Any]:
     made_with = Counter(_words(commit.versions) for commit in commits)
     made_on = Counter(_words(commit.machine) for commit in commits)
     return {
-        "path": str(bank.path), "study": bank.study_description.get("name", ""),
-        "study_fingerprint": bank.study_fingerprint, "rows_committed": len(parts), "rows_wanted": bank.rows_wanted,
-        "rows_failed": len(errors), "failures": dict(Counter(errors.values()).most_common(5)),
+        "path": str(bank.path),
+        "study": bank.study_description.get("name", ""),
+        "study_fingerprint": bank.study_fingerprint,
+        "rows_committed": len(parts),
+        "rows_wanted": bank.rows_wanted,
+        "rows_failed": len(errors),
+        "failures": dict(Counter(errors.values()).most_common(5)),
         "parts": {name: int((parts == code).sum()) for code, name in enumerate(PARTS)},
-        "n": bank.n, "targets": len(bank.target_ids), "outputs": list(bank.outputs), "keep": bank.keep,
-        "design": bank.subsets.design, "block": bank.block, "engine": bank.engine,
-        "checkpoints": len(bank.checkpoint_rows()), "bytes": _size(bank.path),
+        "n": bank.n,
+        "targets": len(bank.target_ids),
+        "outputs": list(bank.outputs),
+        "keep": bank.keep,
+        "design": bank.subsets.design,
+        "block": bank.block,
+        "engine": bank.engine,
+        "checkpoints": len(bank.checkpoint_rows()),
+        "bytes": _size(bank.path),
         "seconds_per_model": float(np.median(seconds)) if seconds.size else None,
-        "seconds_total": float(seconds.sum()), "versions": dict(made_with), "machines": dict(made_on),
+        "seconds_total": float(seconds.sum()),
+        "versions": dict(made_with),
+        "machines": dict(made_on),
     }
 
 
@@ -41,5 +53,9 @@ def _words(record: dict[str, Any]) -> str:
 
 
 def _size(path: os.PathLike[str]) -> int:
-    return sum(entry.stat().st_size for folder, _, files in os.walk(path)
-               for entry in os.scandir(folder) if entry.is_file() and files)
+    return sum(
+        entry.stat().st_size
+        for folder, _, files in os.walk(path)
+        for entry in os.scandir(folder)
+        if entry.is_file() and files
+    )

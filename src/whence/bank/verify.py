@@ -52,9 +52,8 @@ class Verification:
 def verify(bank: Bank) -> Verification:
     """Read every committed chunk once: size, checksum in the chunk, checksum in the marker, masks redrawn.
 
-    A bit that flipped, a file cut short or missing, a chunk that belongs to another row, and a mask that is not the
-    plan's are all found. Outputs cannot be recomputed without training; `Bank.remake` does that.
-    """
+    A bit that flipped, a file cut short or missing, a chunk that belongs to another row, and a mask that is
+    not the plan's are all found. Outputs cannot be recomputed without training; `Bank.remake` does that."""
     blocks = bank.committed_blocks()
     damaged = []
     for block in blocks:
@@ -66,13 +65,17 @@ def verify(bank: Bank) -> Verification:
     return Verification(len(blocks), rows, damaged)
 
 
-def remake(bank: Bank, study: Study, blocks: Iterable[int] | None = None, device: str | None = None) -> list[int]:
+def remake(
+    bank: Bank, study: Study, blocks: Iterable[int] | None = None, device: str | None = None
+) -> list[int]:
     """See `Bank.remake`."""
     Bank.open(bank.path, study)
     chosen = sorted({d.block for d in verify(bank).damaged} if blocks is None else set(blocks))
     unknown = [block for block in chosen if bank.rows_of(block)[0] >= bank.rows_wanted]
     if unknown:
-        raise InputError(f"blocks has {unknown[:3]}, but the bank's rows end with block {bank.rows_wanted // bank.block}.")
+        raise InputError(
+            f"blocks has {unknown[:3]}, but the bank's rows end with block {bank.rows_wanted // bank.block}."
+        )
     trainer = study.trainer(device, engine=bank.engine)
     for block in chosen:
         rows = bank.plan.rows(*bank.rows_of(block))
@@ -111,7 +114,8 @@ def _damage(bank: Bank, block: int) -> str | None:
 
 
 def _plan_damage(bank: Bank, blocks: list[int]) -> list[Damage]:
-    """The plan's columns are for other tools (whence computes them), so damage there is repaired by rewriting."""
+    """The plan's columns are for other tools (whence computes them), so damage there is repaired by
+    rewriting."""
     found = []
     chunk_rows = _layout.PLAN_CHUNK
     for chunk in sorted({bank.rows_of(block)[0] // chunk_rows for block in blocks}):
@@ -124,6 +128,11 @@ def _plan_damage(bank: Bank, blocks: list[int]) -> list[Damage]:
                 same = False
             if not same:
                 first = next(b for b in blocks if bank.rows_of(b)[0] // chunk_rows == chunk)
-                found.append(Damage(first, (chunk * chunk_rows, (chunk + 1) * chunk_rows),
-                                    f"{name}: the column of the plan is damaged"))
+                found.append(
+                    Damage(
+                        first,
+                        (chunk * chunk_rows, (chunk + 1) * chunk_rows),
+                        f"{name}: the column of the plan is damaged",
+                    )
+                )
     return found

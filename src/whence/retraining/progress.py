@@ -28,8 +28,15 @@ class Reporter:
         self._lines = show and not self._console.is_terminal
         if show and self._console.is_terminal:
             self._bar = Progress(
-                TextColumn("[bold]retraining[/]"), BarColumn(), MofNCompleteColumn(), _Rate(), _Left(),
-                TextColumn("[red]{task.fields[failed]}[/]"), console=self._console, auto_refresh=False)
+                TextColumn("[bold]retraining[/]"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                _Rate(),
+                _Left(),
+                TextColumn("[red]{task.fields[failed]}[/]"),
+                console=self._console,
+                auto_refresh=False,
+            )
             self._task = self._bar.add_task("", total=total, completed=committed, failed="", rate=None)
 
     def __enter__(self) -> Reporter:
@@ -37,8 +44,9 @@ class Reporter:
             self._bar.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, problem: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._bar is not None:
             self._bar.refresh()
             self._bar.stop()
@@ -82,8 +90,11 @@ class Reporter:
     def _line(self) -> None:
         left = _duration((self.total - self.committed) / self.rate) if self.made else "?"
         failed = f", {self.failed} failed" if self.failed else ""
-        self._console.print(f"retraining: {self.committed:,} of {self.total:,}, {self.rate:.3g} models/s, {left} left"
-                            f"{failed}", highlight=False)
+        self._console.print(
+            f"retraining: {self.committed:,} of {self.total:,}, {self.rate:.3g} models/s, {left} left"
+            f"{failed}",
+            highlight=False,
+        )
 
 
 class _Rate(ProgressColumn):
@@ -95,10 +106,14 @@ class _Rate(ProgressColumn):
 class _Left(ProgressColumn):
     def render(self, task: Task) -> Text:
         rate = task.fields["rate"]
-        return Text("" if not rate else f"{_duration((task.total - task.completed) / rate)} left", style="dim")
+        if not rate or task.total is None:
+            return Text("")
+        return Text(f"{_duration((task.total - task.completed) / rate)} left", style="dim")
 
 
 def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(max(seconds, 0)), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+    if hours:
+        return f"{hours} h {minutes:02d} min"
+    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"

@@ -27,16 +27,31 @@ if TYPE_CHECKING:
 EXECUTORS = ("local",)
 
 
-def retrain(study: Study, n: int, *, to: Path_, keep: float | None = None, subsets: Subsets | None = None,
-            seed: int = 0, validation: float | None = None, held_out: float | None = None, seeds: int = 1,
-            held_out_seeds: int | None = None, training_seed: int | None = None,
-            executor: str | Executor = "local", workers: int | None = None, device: str | None = None,
-            block: int | None = None, checkpoints: int | Sequence[int] = 0, share: tuple[int, int] = (0, 1),
-            progress: bool = True) -> Bank:
+def retrain(
+    study: Study,
+    n: int,
+    *,
+    to: Path_,
+    keep: float | None = None,
+    subsets: Subsets | None = None,
+    seed: int = 0,
+    validation: float | None = None,
+    held_out: float | None = None,
+    seeds: int = 1,
+    held_out_seeds: int | None = None,
+    training_seed: int | None = None,
+    executor: str | Executor = "local",
+    workers: int | None = None,
+    device: str | None = None,
+    block: int | None = None,
+    checkpoints: int | Sequence[int] = 0,
+    share: tuple[int, int] = (0, 1),
+    progress: bool = True,
+) -> Bank:
     """Retrain `study` on `n` random subsets and record what the targets' outputs become.
 
-    Run it again to resume, with a larger `n` to go on; run it in several processes at once to share the work. All is
-    checked before anything is trained or written.
+    Run it again to resume, with a larger `n` to go on; run it in several processes at once to share the work.
+    All is checked before anything is trained or written.
 
     Parameters
     ----------
@@ -45,15 +60,18 @@ def retrain(study: Study, n: int, *, to: Path_, keep: float | None = None, subse
     keep : share of the training set that each retraining sees (default 0.5).
     subsets : another design than uniform subsets of fixed size; says `keep` itself.
     seed : seed of the masks and of the training seeds.
-    validation, held_out : shares of the masks for tuning and for reporting (default 0.1 each; 0 for leave-out sets).
-    seeds, held_out_seeds : training seeds per mask, and per held-out mask (default 2: they give the noise ceiling).
+    validation, held_out : shares of the masks for tuning and for reporting (default 0.1 each; 0 for leave-out
+        sets).
+    seeds, held_out_seeds : training seeds per mask, and per held-out mask (default 2: they give the noise
+        ceiling).
     training_seed : train every model with this one seed.
     executor : "local", or an `Executor`.
     workers : processes; 0 trains in this one. Default: one on each core, or on each GPU.
     device : "cpu", "cuda", ...; by default what there is.
     block : rows committed together; by default chosen from a short measurement.
     checkpoints : keep the trained weights of the first so many rows, or of these rows.
-    share : ``(i, k)`` trains only every k-th block from the i-th, on machines without a common disk (then `merge`).
+    share : ``(i, k)`` trains only every k-th block from the i-th, on machines without a common disk (then
+        `merge`).
     progress : show a progress bar.
 
     Raises
@@ -74,7 +92,9 @@ def retrain(study: Study, n: int, *, to: Path_, keep: float | None = None, subse
         if bank is None:
             engine, known = running.measure(plan, 0)
             _refuse_hopeless(known)
-            size = block or choose_block(n, engine["seconds_per_model"], running.workers, engine.get("stack", 1))
+            size = block or choose_block(
+                n, engine["seconds_per_model"], running.workers, engine.get("stack", 1)
+            )
             bank = Bank.create(to, study, plan, block=size, engine=engine)
         return _fill(bank, n, running, _Wanted(kept, share, known), progress)
 
@@ -94,27 +114,46 @@ def _fill(bank: Bank, n: int, running: Executor, wanted: _Wanted, progress: bool
         with reporter:
             running.run(bank, jobs, reporter)
     except KeyboardInterrupt:
-        reporter.note(f"Stopped: {bank.rows_committed:,} of {rows:,} retrainings are committed in {bank.path}; run the "
-                      "same again to resume.")
+        reporter.note(
+            f"Stopped: {bank.rows_committed:,} of {rows:,} retrainings are committed in {bank.path}; run the "
+            "same again to resume."
+        )
         raise
     return Bank.open(bank.path)
 
 
-def _plan(study: Study, n: int, keep: float | None, subsets: Subsets | None, seed: int, validation: float | None,
-          held_out: float | None, seeds: int, held_out_seeds: int | None, training_seed: int | None) -> Plan:
+def _plan(
+    study: Study,
+    n: int,
+    keep: float | None,
+    subsets: Subsets | None,
+    seed: int,
+    validation: float | None,
+    held_out: float | None,
+    seeds: int,
+    held_out_seeds: int | None,
+    training_seed: int | None,
+) -> Plan:
     if subsets is None:
         subsets = Subsets.uniform(study.n, 0.5 if keep is None else keep, seed)
     elif keep is not None and keep != subsets.keep:
-        raise InputError(f"keep={keep} was passed with subsets that keep {subsets.keep:g}; leave keep out, the subsets "
-                         "say it.")
+        raise InputError(
+            f"keep={keep} was passed with subsets that keep {subsets.keep:g}; leave keep out, the subsets "
+            "say it."
+        )
     if subsets.n != study.n:
         raise InputError(f"subsets draws masks over {subsets.n} training examples, the study has {study.n}.")
     share = 0.0 if subsets.design == "leaving_out" else 0.1  # chosen sets are compared whole, not split
     once = training_seed is not None
-    return Plan(subsets, validation=share if validation is None else validation,
-                held_out=share if held_out is None else held_out, seeds=seeds,
-                held_out_seeds=(1 if once else max(2, seeds)) if held_out_seeds is None else held_out_seeds,
-                seed=seed, training_seed=training_seed)
+    return Plan(
+        subsets,
+        validation=share if validation is None else validation,
+        held_out=share if held_out is None else held_out,
+        seeds=seeds,
+        held_out_seeds=(1 if once else max(2, seeds)) if held_out_seeds is None else held_out_seeds,
+        seed=seed,
+        training_seed=training_seed,
+    )
 
 
 def _check(n: int, plan: Plan, workers: int | None, block: int | None, share: tuple[int, int]) -> None:
@@ -130,20 +169,25 @@ def _check(n: int, plan: Plan, workers: int | None, block: int | None, share: tu
         raise InputError(f"share must be (i, k) with 0 <= i < k, received {share}.")
     fewest = fewest_rows(plan)
     if n < fewest:
-        raise InputError(f"n={n} retrainings are too few to split into {', '.join(PARTS)}: with "
-                         f"validation={plan.validation:g} and held_out={plan.held_out:g} at least {fewest} are needed; "
-                         "ask for more, or set validation=0 and held_out=0.")
+        raise InputError(
+            f"n={n} retrainings are too few to split into {', '.join(PARTS)}: with "
+            f"validation={plan.validation:g} and held_out={plan.held_out:g} at least {fewest} are needed; "
+            "ask for more, or set validation=0 and held_out=0."
+        )
 
 
 def fewest_rows(plan: Plan) -> int:
-    """The smallest number of rows with which every part that the plan asks for has a mask with all its seeds."""
+    """The smallest number of rows with which every part that the plan asks for has a mask with all its
+    seeds."""
     wanted = {0} | ({1} if plan.validation else set()) | ({2} if plan.held_out else set())
     length = 64
     while True:
         stop = length if plan.count is None else min(length, plan.count)
         rows = plan.rows(0, stop)
         last = {0: plan.seeds, 1: plan.seeds, 2: plan.held_out_seeds}
-        first = {part: np.flatnonzero((rows.part == part) & (rows.repeat == last[part] - 1)) for part in wanted}
+        first = {
+            part: np.flatnonzero((rows.part == part) & (rows.repeat == last[part] - 1)) for part in wanted
+        }
         if all(found.size for found in first.values()):
             return 1 + max(int(found[0]) for found in first.values())
         if plan.count is not None and stop == plan.count:
@@ -155,7 +199,9 @@ def _checkpoint_rows(checkpoints: int | Sequence[int], n: int) -> frozenset[int]
     rows = range(checkpoints) if isinstance(checkpoints, int) else [int(row) for row in checkpoints]
     outside = [row for row in rows if not 0 <= row < n]
     if outside:
-        raise InputError(f"checkpoints asks for row {outside[0]}, but there are n={n} retrainings (rows 0 to {n - 1}).")
+        raise InputError(
+            f"checkpoints asks for row {outside[0]}, but there are n={n} retrainings (rows 0 to {n - 1})."
+        )
     return frozenset(rows)
 
 
@@ -167,18 +213,27 @@ def _existing(to: Path, study: Study, plan: Plan, block: int | None) -> Bank | N
     bank = Bank.open(to, study)
     bank.check_plan(plan)
     if block is not None and block != bank.block:
-        raise InputError(f"block={block} was asked for, but the bank at {str(to)!r} has blocks of {bank.block} rows, which "
-                         "cannot change; leave block out.")
+        raise InputError(
+            f"block={block} was asked for, but the bank at {str(to)!r} has blocks of {bank.block} rows, "
+            "which cannot change; leave block out."
+        )
     return bank
 
 
-def _jobs(bank: Bank, n: int, kept: frozenset[int], share: tuple[int, int], known: dict[int, Retrained]) -> list[Job]:
+def _jobs(
+    bank: Bank, n: int, kept: frozenset[int], share: tuple[int, int], known: dict[int, Retrained]
+) -> list[Job]:
     mine = [block for block in bank.missing_blocks(n) if block % share[1] == share[0]]
     jobs = []
     for block in mine:
         start, stop = bank.rows_of(block)
-        jobs.append(Job(block, frozenset(row for row in kept if start <= row < stop),
-                        known={row: run for row, run in known.items() if start <= row < stop}))
+        jobs.append(
+            Job(
+                block,
+                frozenset(row for row in kept if start <= row < stop),
+                known={row: run for row, run in known.items() if start <= row < stop},
+            )
+        )
     late: dict[int, set[int]] = {}
     done = set(bank.committed_blocks())
     for row in kept - set(bank.checkpoint_rows()):
@@ -187,16 +242,23 @@ def _jobs(bank: Bank, n: int, kept: frozenset[int], share: tuple[int, int], know
     return jobs + [Job(block, frozenset(rows), only_checkpoints=True) for block, rows in sorted(late.items())]
 
 
-def _executor(executor: str | Executor, study: Study, workers: int | None, device: str | None, n: int) -> Executor:
+def _executor(
+    executor: str | Executor, study: Study, workers: int | None, device: str | None, n: int
+) -> Executor:
     if isinstance(executor, Executor):
         return executor
     if executor != "local":
-        raise InputError(f"executor must be one of {', '.join(EXECUTORS)}, or an Executor; received {executor!r}.")
+        raise InputError(
+            f"executor must be one of {', '.join(EXECUTORS)}, or an Executor; received {executor!r}."
+        )
     return local(study, workers, device, most=n)
 
 
 def _refuse_hopeless(known: dict[int, Any]) -> None:
-    """When not one of the first rows could be trained, something is wrong with the study: say so, write nothing."""
+    """When not one of the first rows could be trained, something is wrong with the study: say so, write
+    nothing."""
     errors = [run.error for run in known.values()]
     if errors and all(error is not None for error in errors):
-        raise RetrainingError(f"the first {len(errors)} retrainings failed, so nothing was recorded: {errors[0]}")
+        raise RetrainingError(
+            f"the first {len(errors)} retrainings failed, so nothing was recorded: {errors[0]}"
+        )

@@ -17,7 +17,8 @@ Beat = Callable[[], None]
 
 @dataclass(frozen=True)
 class Job:
-    """A block to train, or (with `only_checkpoints`) rows of a committed block whose weights are wanted later on.
+    """A block to train, or (with `only_checkpoints`) rows of a committed block whose weights are wanted later
+    on.
 
     Attributes
     ----------
@@ -32,7 +33,8 @@ class Job:
 
 @dataclass(frozen=True)
 class Done:
-    """What came of a job: retrainings made, how many have no usable output, and why the first of them has none."""
+    """What came of a job: retrainings made, how many have no usable output, and why the first of them has
+    none."""
 
     rows: int
     failed: int = 0
@@ -66,9 +68,11 @@ def _checkpoints(job: Job, bank: Bank, trainer: Trainer, beat: Beat) -> Done:
         for name, value in run.outputs.items():
             there = bank.outputs_of(name, rows=[row], ok=False)[0]
             if not np.array_equal(there, np.asarray(value, dtype=np.float32), equal_nan=True):
-                raise BankError(f"row {row} did not come out as it was committed in {bank.path} ({name} differs), so a "
-                                "checkpoint of it would be another model's: the software, the device or the function "
-                                "changed, or training does not follow its seed.")
+                raise BankError(
+                    f"row {row} did not come out as it was committed in {bank.path} ({name} differs), so a "
+                    "checkpoint of it would be another model's: the software, the device or the function "
+                    "changed, or training does not follow its seed."
+                )
         if run.state is not None:
             checkpoints.save(bank.path / "checkpoints", row, run.state)
     return Done(len(rows))
@@ -83,12 +87,13 @@ def _train(bank: Bank, trainer: Trainer, rows: list[int], keep_states: bool) -> 
     return trainer.train(masks, table.seed[inside], keep_states=keep_states)
 
 
-def measure(trainer: Trainer, plan: Any, start: int, stop: int) -> tuple[dict[str, Any], dict[int, Retrained]]:
+def measure(
+    trainer: Trainer, plan: Any, start: int, stop: int
+) -> tuple[dict[str, Any], dict[int, Retrained]]:
     """How to train and how long a model takes, from a few rows; and the retrainings that this gave.
 
-    A trainer that chooses among ways of training (`Trainer.choose`) measures for itself. Any other trains two rows
-    (one, when that takes seconds), the first of which also warms up, and neither is wasted.
-    """
+    A trainer that chooses among ways of training (`Trainer.choose`) measures for itself. Any other trains two
+    rows (one, when that takes seconds), the first of which also warms up, and neither is wasted."""
     rows = plan.rows(start, stop)
     masks = plan.subsets.masks(rows.mask_index)
     if type(trainer).choose is not Trainer.choose:

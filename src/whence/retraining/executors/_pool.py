@@ -1,4 +1,5 @@
-"""A pool of worker processes that may die: each has its own pipe, so a killed one can spoil nothing shared."""
+"""A pool of worker processes that may die: each has its own pipe, so a killed one can spoil nothing
+shared."""
 
 from __future__ import annotations
 
@@ -65,8 +66,10 @@ class Pool:
         self._count += 1
         inherited = [worker.pipe for worker in self.workers] + [mine] if self._method == "fork" else []
         process = self._context.Process(  # type: ignore[attr-defined]
-            target=_worker.main, args=(self.study, device, self.threads, theirs, inherited, str(log), os.getpid()),
-            name=f"whence-worker-{self._count}")
+            target=_worker.main,
+            args=(self.study, device, self.threads, theirs, inherited, str(log), os.getpid()),
+            name=f"whence-worker-{self._count}",
+        )
         process.start()
         theirs.close()
         return Worker(process, mine, device, log)
@@ -106,7 +109,8 @@ class Pool:
                 waiting.discard(id(worker))
 
     def close(self) -> None:
-        """End all workers at once, in the middle of whatever they do: what is not committed is made again later."""
+        """End all workers at once, in the middle of whatever they do: what is not committed is made again
+        later."""
         for worker in self.workers:
             worker.process.terminate()
         for worker in self.workers:

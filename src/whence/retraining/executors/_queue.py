@@ -19,9 +19,8 @@ LOOK_SECONDS = 1.0
 class Queue:
     """Jobs of one run. `next` gives one that is claimed for this process; `done` or `failed` closes it.
 
-    Blocks that another process claims are looked at now and then: they are dropped once committed, and taken over
-    when their claim goes stale.
-    """
+    Blocks that another process claims are looked at now and then: they are dropped once committed, and taken
+    over when their claim goes stale."""
 
     def __init__(self, bank: Bank, jobs: Sequence[Job], reporter: Reporter) -> None:
         self.bank, self.reporter = bank, reporter
@@ -57,8 +56,10 @@ class Queue:
             return
         self.reporter.advance(done.rows, done.failed)
         if self.reporter.failed == self.reporter.made >= HOPELESS_ROWS:
-            raise RetrainingError(f"none of the first {self.reporter.made} retrainings has a usable output: {done.reason}. "
-                                  "Stopped, for more would fare no better.")
+            raise RetrainingError(
+                f"none of the first {self.reporter.made} retrainings has a usable output: {done.reason}. "
+                "Stopped, for more would fare no better."
+            )
 
     def failed(self, job: Job, why: str) -> None:
         """`job` was not committed; it is tried again, at most three times in all."""
@@ -66,7 +67,9 @@ class Queue:
         if self._attempts[job.block] >= ATTEMPTS:
             start, stop = self.bank.rows_of(job.block)
             self._close(job)
-            raise RetrainingError(f"block {job.block} (rows {start} to {stop - 1}) failed {ATTEMPTS} times. {why}")
+            raise RetrainingError(
+                f"block {job.block} (rows {start} to {stop - 1}) failed {ATTEMPTS} times. {why}"
+            )
         self._open.discard(job.block)  # the claim stays: this process tries again
         self._waiting.appendleft(job)
 

@@ -17,10 +17,19 @@ from whence.errors import InputError
 from whence.retraining import work
 
 
-def main(study: Any, device: str | None, threads: int | None, pipe: Connection, inherited: Sequence[Connection],
-         log: str, parent: int) -> None:
+def main(
+    study: Any,
+    device: str | None,
+    threads: int | None,
+    pipe: Connection,
+    inherited: Sequence[Connection],
+    log: str,
+    parent: int,
+) -> None:
     """Serve until the pipe closes. `inherited` are the parent's ends of pipes that a fork copied."""
-    for connection in inherited:  # else a sibling would keep a pipe open and no end of it would ever see the parent die
+    for (
+        connection
+    ) in inherited:  # else a sibling would keep a pipe open and no end of it would ever see the parent die
         connection.close()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
@@ -72,22 +81,21 @@ def _redirect(log: str) -> None:
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
     os.close(descriptor)
-    sys.stdout = open(1, "w", buffering=1, closefd=False, errors="replace")  # noqa: SIM115
-    sys.stderr = open(2, "w", buffering=1, closefd=False, errors="replace")  # noqa: SIM115
+    sys.stdout = open(1, "w", buffering=1, closefd=False, errors="replace")
+    sys.stderr = open(2, "w", buffering=1, closefd=False, errors="replace")
 
 
 def _limit_threads(threads: int) -> None:
     """Use `threads` threads for every kernel in this process.
 
-    After a fork this is a matter of life and death: GNU OpenMP hangs in a child that opens a parallel region when
-    its parent had opened one. With a single thread no region is opened, so user code must not raise the number
-    again either, which it would do to no profit: all cores have a worker.
-    """
+    After a fork this is a matter of life and death: GNU OpenMP hangs in a child that opens a parallel region
+    when its parent had opened one. With a single thread no region is opened, so user code must not raise the
+    number again either, which it would do to no profit: all cores have a worker."""
     import torch
 
     torch.set_num_threads(threads)
     os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = str(threads)
-    torch.set_num_threads = lambda count: None
+    torch.set_num_threads = lambda nthreads: None
     if "sklearn" in sys.modules or "scipy" in sys.modules:
         try:
             import threadpoolctl

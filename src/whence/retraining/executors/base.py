@@ -16,19 +16,20 @@ from whence.study.trainer import Retrained
 class Executor(ABC):
     """Spreads jobs over processes or machines. Used as a context manager; leaving it ends its workers.
 
-    Whatever is given a job runs `whence.retraining.work.do`, which commits the block itself, so an executor moves
-    small messages only and may lose a worker at any moment.
-    """
+    Whatever is given a job runs `whence.retraining.work.do`, which commits the block itself, so an executor
+    moves small messages only and may lose a worker at any moment."""
 
     workers: int
 
     @abstractmethod
     def measure(self, plan: Any, start: int) -> tuple[dict[str, Any], dict[int, Retrained]]:
-        """Let a worker train a few rows from `start` on: how to train (as `Trainer.choose`), and rows already made."""
+        """Let a worker train a few rows from `start` on: how to train (as `Trainer.choose`), and rows already
+        made."""
 
     @abstractmethod
     def run(self, bank: Bank, jobs: Sequence[Job], reporter: Reporter) -> None:
-        """Work off all jobs; return when each is committed, by this process or by another that claimed it first.
+        """Work off all jobs; return when each is committed, by this process or by another that claimed it
+        first.
 
         Raises
         ------
@@ -42,6 +43,7 @@ class Executor(ABC):
     def __enter__(self) -> Executor:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, problem: BaseException | None,
-                 trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()

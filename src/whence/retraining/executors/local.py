@@ -20,17 +20,20 @@ if TYPE_CHECKING:
     from whence.study import Study
 
 
-def local(study: Study, workers: int | None = None, device: str | None = None, most: int | None = None) -> Executor:
+def local(
+    study: Study, workers: int | None = None, device: str | None = None, most: int | None = None
+) -> Executor:
     """An executor for this machine.
 
-    - No accelerator: a worker with one thread on each usable core. Independent models need no synchronisation,
+    - No accelerator: a worker with one thread on each usable core. Independent models need no
+    synchronisation,
       which threads inside one model pay at every layer, so this is the fastest split for any model that fits.
     - One accelerator: this process, for the engine fills the device by stacking models.
     - Several: a worker on each.
 
     On Linux CPU workers are forked, so that the study may be anything, in a script without ``if __name__ ==
-    "__main__"`` or a notebook; elsewhere they are spawned if the study can be pickled. Where no worker can be had,
-    training goes on in this process.
+    "__main__"`` or a notebook; elsewhere they are spawned if the study can be pickled. Where no worker can be
+    had, training goes on in this process.
 
     Parameters
     ----------
@@ -59,7 +62,9 @@ def _devices(study: Study, device: str | None) -> list[str | None]:
         return [device]
     count = torch.cuda.device_count()
     if device == "cuda" and count == 0:
-        raise InputError("device='cuda' was asked for, but this PyTorch sees no CUDA device; use device='cpu'.")
+        raise InputError(
+            "device='cuda' was asked for, but this PyTorch sees no CUDA device; use device='cpu'."
+        )
     return [f"cuda:{i}" for i in range(count)] or [None]
 
 
@@ -72,5 +77,8 @@ def _processes(study: Study, devices: list[str | None], threads: int | None) -> 
         ForkingPickler.dumps(study)
         return Processes(study, devices, threads, "spawn")
     except (pickle.PicklingError, AttributeError, TypeError, RetrainingError) as problem:
-        print(f"whence: no worker processes ({str(problem).splitlines()[0]}); training in this process.", file=sys.stderr)
+        print(
+            f"whence: no worker processes ({str(problem).splitlines()[0]}); training in this process.",
+            file=sys.stderr,
+        )
         return Inline(study, devices[0])

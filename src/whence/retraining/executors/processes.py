@@ -41,7 +41,8 @@ class Processes(Executor):
             raise
 
     def measure(self, plan: Any, start: int) -> tuple[dict[str, Any], dict[int, Retrained]]:
-        """See `Executor.measure`. The other workers idle meanwhile; it takes seconds once in a bank's life."""
+        """See `Executor.measure`. The other workers idle meanwhile; it takes seconds once in a bank's
+        life."""
         worker = self._pool.workers[0]
         self._pool.send(worker, ("measure", plan, start, start + 2))
         while True:

@@ -17,7 +17,7 @@ def fashion_mnist_sample() -> Dataset:
     """2,000 train and 500 test images of Fashion-MNIST, the ten classes balanced, bundled with whence.
 
     uint8 (n, 28, 28). Drawn by `tools/make_fashion_mnist_sample.py`. MIT licence, Zalando SE. Source: Xiao,
-    Rasul and Vollgraf, "Fashion-MNIST: a novel image dataset for benchmarking machine learning algorithms", 2017.
+    Rasul and Vollgraf, "Fashion-MNIST: a novel image dataset for benchmarking machine learning", 2017.
     """
     with np.load(SAMPLE, allow_pickle=False) as arrays:
         parts = {name: arrays[name] for name in ("train_x", "train_y", "test_x", "test_y")}

@@ -7,8 +7,9 @@ themselves with n, masks, seeds, keep fraction, intervals and the ceiling, and t
 ``to_dict()``.
 """
 
+from whence.evaluate.agreement import Agreement
 from whence.evaluate.ceiling import Ceiling, noise_ceiling
-from whence.evaluate.counterfactual import Agreement, Counterfactual, Removal, counterfactual
+from whence.evaluate.counterfactual import Counterfactual, Removal, counterfactual
 from whence.evaluate.lds import LDS, Comparison, Difference, compare, lds
 from whence.evaluate.learning_curve import LearningCurve, Point, learning_curve
 from whence.evaluate.prediction import PredictionError, prediction_error

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from whence.errors import InputError
-from whence.evaluate.correlation import correlations, percentile_interval
+from whence.evaluate.agreement import Agreement, agreement
+from whence.evaluate.removals import KINDS, check, choose_targets, sets_of
 from whence.evaluate.result import Result, table, with_interval
 from whence.subsets import Subsets
 
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from whence.bank import Bank
     from whence.study import Study
 
-KINDS = ("top", "bottom", "random")
+# Keeps training seeds apart from those of the bank that an attribution was fitted to, also with equal `seed`.
+_FRESH = 1 << 40
 
 
 @dataclass(frozen=True)
@@ -46,25 +48,6 @@ class Removal(Result):
     realised_se: float
     retrainings: int
     removed: tuple[Any, ...]
-
-
-@dataclass(frozen=True)
-class Agreement(Result):
-    """Realised against predicted change over a pool of removals: ``realised = intercept + slope *
-    predicted``.
-
-    Intervals are 95 %, by bootstrap over targets (all rows of a target together); None with fewer than 3
-    targets. With fewer than about 10 targets they are too narrow.
-    """
-
-    rows: int
-    spearman: float
-    spearman_interval: tuple[float, float] | None
-    pearson: float
-    pearson_interval: tuple[float, float] | None
-    slope: float
-    slope_interval: tuple[float, float] | None
-    intercept: float
 
 
 @dataclass(frozen=True)
@@ -184,14 +167,14 @@ def counterfactual(
     """
     from whence.retraining import retrain  # the executor stack loads only where something is trained
 
-    output = _check(attribution, study, k, kinds, retrainings)
+    output = check(attribution, study, k, kinds, retrainings)
     rng = np.random.default_rng(seed)
-    chosen = _targets(attribution, targets, rng)
+    chosen = choose_targets(attribution, targets, rng)
     sets = [
         (target, kind, size, removed)
         for target in chosen
         for kind in dict.fromkeys(kinds)
-        for size, removed in _sets(attribution, target, kind, k, rng)
+        for size, removed in sets_of(attribution, target, kind, k, rng)
     ]
     wanted = retrainings * math.sqrt(len(sets)) if controls is None else controls
     copies = max(1, math.ceil(wanted / retrainings))
@@ -208,76 +191,12 @@ def counterfactual(
             validation=0.0,
             held_out=0.0,
             seeds=retrainings,
-            seed=seed,
+            seed=seed + _FRESH,
             to=os.path.join(scratch, "counterfactual.zarr") if to is None else to,
             workers=workers,
             progress=progress,
         )
         return _compare(attribution, bank, sets, copies, output, retrainings, bootstrap, seed)
-
-
-def _check(
-    attribution: Attribution, study: Study, k: Sequence[int], kinds: Sequence[str], retrainings: int
-) -> str:
-    if attribution.output_ids is not None:
-        raise InputError(
-            f"attribution explains a vector output ({attribution.output}); the check needs a scalar one "
-            f"such as margin."
-        )
-    output = attribution.output
-    if output not in study.outputs:
-        raise InputError(
-            f"attribution explains {output!r}, but the study records {', '.join(map(repr, study.outputs))}."
-        )
-    if set(attribution.train_ids.tolist()) != set(study.train_ids.tolist()):
-        raise InputError(
-            "attribution weighs other training examples than the study has; use an attribution of this study."
-        )
-    missing = set(attribution.target_ids.tolist()) - set(study.target_ids.tolist())
-    if missing:
-        raise InputError(
-            f"attribution explains {len(missing)} targets that the study lacks, for example "
-            f"{min(map(str, missing))}."
-        )
-    if not k or any(int(size) != size or not 0 < size < study.n for size in k):
-        raise InputError(f"k is {tuple(k)}, but each size must be a whole number from 1 to {study.n - 1}.")
-    if not kinds or set(kinds) - set(KINDS):
-        raise InputError(f"kinds is {tuple(kinds)}, but it must hold some of {', '.join(KINDS)}.")
-    if retrainings < 2:
-        raise InputError(
-            f"retrainings is {retrainings}, but at least 2 are needed to know the noise; 10 or more would do."
-        )
-    return output
-
-
-def _targets(attribution: Attribution, targets: int | Sequence[Any], rng: np.random.Generator) -> list[int]:
-    """Row numbers of the attribution."""
-    count = len(attribution.target_ids)
-    if isinstance(targets, int | np.integer):
-        if not 0 < targets <= count:
-            raise InputError(
-                f"targets is {targets}, but the attribution has {count} of them; pass 1 to {count}, or ids."
-            )
-        return sorted(rng.choice(count, size=int(targets), replace=False).tolist())
-    rows = attribution.target_index(targets).tolist()
-    if not rows or len(set(rows)) < len(rows):
-        raise InputError("targets must name at least one target, and none of them twice.")
-    return rows
-
-
-def _sets(
-    attribution: Attribution, target: int, kind: str, k: Sequence[int], rng: np.random.Generator
-) -> list[tuple[int, np.ndarray]]:
-    """For each size, the columns to remove. Larger top and bottom sets contain the smaller ones."""
-    n = attribution.shape[-1]
-    if kind == "random":
-        return [(int(size), rng.choice(n, size=int(size), replace=False)) for size in k]
-    helpfulness = attribution.weight[target] * (-1 if attribution.lower_is_better else 1)
-    shuffled = rng.permutation(n)
-    order = shuffled[
-        np.argsort(-helpfulness[shuffled] if kind == "top" else helpfulness[shuffled], kind="stable")
-    ]
-    return [(int(size), order[: int(size)]) for size in k]
 
 
 def _compare(
@@ -332,9 +251,8 @@ def _compare(
     changes = np.array([row.realised for row in rows])
     spread = changes.var(ddof=1)
     noise = np.mean([row.realised_se**2 for row in rows])
-    # In the check on all targets it is the removed sets that are drawn, so they, by their target, are
-    # resampled too.
-    owners = np.array([sets_row.target for sets_row in rows], dtype=object)
+    # On all targets, too, the removed sets are what was drawn: resampled by the target they were chosen for.
+    owners = np.array([row.target for row in rows], dtype=object)
     predicted_all, realised_all = (np.concatenate([pair[i] for pair in everywhere]) for i in (0, 1))
     by_kind = {}
     for kind in dict.fromkeys(row.kind for row in rows):
@@ -345,7 +263,7 @@ def _compare(
         rows=tuple(rows),
         overall=_agreement_of(rows, bootstrap, seed),
         by_kind=by_kind,
-        all_targets=_agreement(
+        all_targets=agreement(
             predicted_all, realised_all, np.repeat(owners, len(columns)), min(bootstrap, 200), seed
         ),
         attainable=float(np.sqrt(max(0.0, 1 - noise / spread))) if spread > 0 else None,
@@ -366,39 +284,6 @@ def _agreement_of(rows: Sequence[Removal], bootstrap: int, seed: int) -> Agreeme
     predicted, realised = (
         np.array([getattr(row, what) for row in rows]) for what in ("predicted", "realised")
     )
-    return _agreement(
+    return agreement(
         predicted, realised, np.array([row.target for row in rows], dtype=object), bootstrap, seed
     )
-
-
-def _agreement(
-    predicted: np.ndarray, realised: np.ndarray, owners: np.ndarray, bootstrap: int, seed: int
-) -> Agreement:
-    spearman, pearson, slope = _statistics(predicted, realised)
-    intervals: list[tuple[float, float] | None] = [None, None, None]
-    groups = [np.flatnonzero([owner == name for owner in owners]) for name in dict.fromkeys(owners.tolist())]
-    if bootstrap and len(groups) >= 3:
-        rng = np.random.default_rng(seed)
-        draws = []
-        for _ in range(bootstrap):
-            drawn = np.concatenate([groups[i] for i in rng.integers(len(groups), size=len(groups))])
-            draws.append(_statistics(predicted[drawn], realised[drawn]))
-        intervals = [percentile_interval(column) for column in np.array(draws).T]
-    return Agreement(
-        rows=len(predicted),
-        spearman=spearman,
-        spearman_interval=intervals[0],
-        pearson=pearson,
-        pearson_interval=intervals[1],
-        slope=slope,
-        slope_interval=intervals[2],
-        intercept=float(realised.mean() - slope * predicted.mean()),
-    )
-
-
-def _statistics(predicted: np.ndarray, realised: np.ndarray) -> tuple[float, float, float]:
-    x, y = predicted[:, None], realised[:, None]
-    centred = predicted - predicted.mean()
-    spread = float(centred @ centred)
-    slope = float(centred @ realised) / spread if spread > 0 else 0.0
-    return float(correlations(x, y)[0]), float(correlations(x, y, "pearson")[0]), slope

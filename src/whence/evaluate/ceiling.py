@@ -19,7 +19,14 @@ from typing import Any
 import numpy as np
 
 from whence.errors import InputError
-from whence.evaluate.correlation import Rank, Resamples, check_rank, correlations, is_constant
+from whence.evaluate.correlation import (
+    Rank,
+    Resamples,
+    check_rank,
+    correlations,
+    is_constant,
+    percentile_interval,
+)
 from whence.evaluate.result import Result, with_interval
 
 # The correction of the bias needs the mean of an F statistic's inverse, which exists from 4 masks on.
@@ -127,14 +134,15 @@ def ceiling_of(
     draws = np.zeros(resamples.times)
     if resamples.times:
         resampled = _reliability(resamples.masks, means, within, seeds, masks / (masks - 1))
-        draws = attainable(resamples.mean_over_targets(by_target(resampled, targets)))
+        means_drawn = resamples.mean_over_targets(by_target(resampled, targets))
+        draws = attainable(means_drawn - means_drawn.mean() + reliability)
     # ICC(1, 1) = (F - 1) / (F - 1 + seeds), with 1 / F = 1 - reliability: bounded, so safe to average over
     # targets.
     single = float((per_column / (per_column + seeds * (1 - per_column))).mean())
     return (
         Ceiling(
             ceiling=float(attainable(np.array(reliability))),
-            interval=resamples.interval(draws),
+            interval=percentile_interval(draws) if resamples.times else None,
             reliability=reliability,
             single_seed_reliability=single,
             direct=_direct(columns, shrink * np.sqrt(np.clip(reliability, 0, 1)), single, rank),

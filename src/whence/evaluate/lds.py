@@ -158,9 +158,10 @@ def lds(
     outputs, correlations are averaged over the outputs of a target. Sign and order matter, scale and bias do
     not.
 
-    The interval is a percentile bootstrap that resamples **masks and targets** independently. Held-out masks
-    are the scarce resource: 100 of them leave about +-0.1 on a single target's correlation whatever the
-    number of targets. It does not cover the draw of the retrainings that the attribution was *fitted* to.
+    The interval is a bootstrap (percentiles about the estimate) that resamples **masks and targets**
+    independently. Held-out masks are the scarce resource: 100 of them leave about +-0.1 on a single target's
+    correlation whatever the number of targets. It does not cover the draw of the retrainings that the
+    attribution was *fitted* to.
 
     Parameters
     ----------
@@ -257,11 +258,11 @@ def _score(
     if ceiling:
         of_ceiling = mean / ceiling
         if resamples.times:
-            of_ceiling_interval = resamples.interval(draws / np.maximum(ceiling_draws, 1e-3))
+            of_ceiling_interval = resamples.interval(draws / np.maximum(ceiling_draws, 1e-3), of_ceiling)
     constant = is_constant(predicted).reshape(held.targets, -1).all(axis=1).sum()
     score = LDS(
         mean=mean,
-        interval=resamples.interval(draws),
+        interval=resamples.interval(draws, mean),
         ceiling=ceiling,
         ceiling_interval=ceiling_interval,
         of_ceiling=of_ceiling,
@@ -289,11 +290,12 @@ def _difference(
     a: str, b: str, scores: dict[str, LDS], draws: dict[str, np.ndarray], resamples: Resamples
 ) -> Difference:
     mine, other = scores[a], scores[b]
-    interval = resamples.interval(draws[a] - draws[b]) if resamples.times else None
+    difference = mine.mean - other.mean
+    interval = resamples.interval(draws[a] - draws[b], difference)
     disjoint = None
     if mine.interval is not None and other.interval is not None:
         disjoint = mine.interval[0] > other.interval[1] or other.interval[0] > mine.interval[1]
-    return Difference(a, b, mine.mean - other.mean, interval, disjoint)
+    return Difference(a, b, difference, interval, disjoint)
 
 
 def _pair(difference: Difference) -> tuple[float, tuple[float, float] | None]:

@@ -111,10 +111,10 @@ def prediction_error(
     interval = explained_interval = None
     if resamples.times:
         draws = _shares(resamples.masks, resamples.targets, squared, centred, noise, width, inflate=True)
-        interval = resamples.interval(draws[0])
+        interval = resamples.interval(draws[0], float(r2[0]))
         # Some resamples without any signal: the interval has no upper end, and a part of it would mislead.
-        if draws[1] is not None and np.isfinite(draws[1]).all():
-            explained_interval = resamples.interval(draws[1])
+        if explained is not None and draws[1] is not None and np.isfinite(draws[1]).all():
+            explained_interval = resamples.interval(draws[1], float(explained[0]))
     mse_per_target = _per_target(squared.mean(0), held.targets)
     variance = _per_target(centred.var(axis=0, ddof=1), held.targets)
     varies = variance > 1e-12 * (1 + _per_target(means.mean(0) ** 2, held.targets))

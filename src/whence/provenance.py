@@ -26,11 +26,17 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, Any]:
-    """The machine in words that matter for timings: usable cores, processor architecture, accelerator names."""
+    """The machine in words that matter for timings: usable cores, processor architecture, accelerator
+    names."""
     import torch
 
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return {"cores": usable_cores(), "architecture": platform.machine(), "system": platform.system(), "gpus": gpus}
+    return {
+        "cores": usable_cores(),
+        "architecture": platform.machine(),
+        "system": platform.system(),
+        "gpus": gpus,
+    }
 
 
 def usable_cores() -> int:
@@ -41,10 +47,11 @@ def usable_cores() -> int:
 
 
 def fingerprint(value: Any) -> str:
-    """SHA-256 (hex) of nested dicts, lists, scalars, arrays and tensors; equal content gives equal fingerprints.
+    """SHA-256 (hex) of nested dicts, lists, scalars, arrays and tensors; equal content gives equal
+    fingerprints.
 
-    Arrays contribute dtype, shape and bytes, so a copy has the fingerprint of its original and a changed element
-    does not. Anything else must be JSON-able.
+    Arrays contribute dtype, shape and bytes, so a copy has the fingerprint of its original and a changed
+    element does not. Anything else must be JSON-able.
     """
     digest = hashlib.sha256()
     _feed(digest, value)
@@ -56,7 +63,9 @@ def _feed(digest: Any, value: Any) -> None:
         value = value.detach().cpu().numpy()
     if isinstance(value, np.ndarray):
         digest.update(f"array {value.dtype.str} {value.shape}".encode())
-        digest.update(np.ascontiguousarray(value).tobytes() if value.dtype != object else repr(value.tolist()).encode())
+        digest.update(
+            np.ascontiguousarray(value).tobytes() if value.dtype != object else repr(value.tolist()).encode()
+        )
     elif isinstance(value, dict):
         digest.update(f"dict {len(value)}".encode())
         for key in sorted(value, key=str):

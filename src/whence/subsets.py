@@ -1,9 +1,9 @@
 """How training sets are drawn, and how the rows of a bank map to masks, seeds and parts.
 
-A mask is a boolean vector over the training set in its original order: ``True`` means *trained on*. Every mask is
-a pure function of ``(design, seed, index)``, so a bank can be checked, resumed and extended without storing a
-random state. Only raw uniform draws are used, never a library's ``choice`` or ``permutation``, whose streams may
-change between releases.
+A mask is a boolean vector over the training set in its original order: ``True`` means *trained on*. Every
+mask is a pure function of ``(design, seed, index)``, so a bank can be checked, resumed and extended without
+storing a random state. Only raw uniform draws are used, never a library's ``choice`` or ``permutation``,
+whose streams may change between releases.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ _GOLDEN = 0.6180339887498949
 
 
 def pack(masks: np.ndarray) -> np.ndarray:
-    """Pack boolean masks ``(m, n)`` to bits, shape ``(m, ceil(n / 8))`` uint8, little-endian within a byte."""
+    """Pack boolean masks ``(m, n)`` to bits, shape ``(m, ceil(n / 8))`` uint8, little-endian within a
+    byte."""
     return np.packbits(np.asarray(masks, dtype=bool), axis=-1, bitorder="little")
 
 
@@ -55,7 +56,8 @@ class Subsets:
 
     @classmethod
     def uniform(cls, n: int, keep: float = 0.5, seed: int = 0) -> Subsets:
-        """Subsets of one fixed size ``round(keep * n)``, all equally likely (Ilyas et al. 2022, section 2)."""
+        """Subsets of one fixed size ``round(keep * n)``, all equally likely (Ilyas et al. 2022, section
+        2)."""
         _check_keep(keep)
         _check_size(n, round(keep * n), keep)
         return cls(n, "uniform", keep, seed)
@@ -74,19 +76,24 @@ class Subsets:
         _check_keep(keep)
         for code, size in enumerate(np.bincount(codes)):
             if not 0 < round(keep * size) < size:
-                raise InputError(f"keep={keep} would keep {round(keep * size)} of the {size} examples of class number "
-                                 f"{code}; choose a keep that leaves at least one in and one out of every class.")
+                raise InputError(
+                    f"keep={keep} would keep {round(keep * size)} of the {size} examples of class number "
+                    f"{code}; choose a keep that leaves at least one in and one out of every class."
+                )
         return cls(len(codes), "stratified", keep, seed, {"labels": codes})
 
     @classmethod
     def grouped(cls, groups: Sequence[Any] | np.ndarray, keep: float = 0.5, seed: int = 0) -> Subsets:
-        """Groups (clusters, sources, trajectories) are kept or dropped whole; ``round(keep * groups)`` are kept."""
+        """Groups (clusters, sources, trajectories) are kept or dropped whole; ``round(keep * groups)`` are
+        kept."""
         codes = _codes(groups, "groups")
         _check_keep(keep)
         count = int(codes.max()) + 1
         if not 0 < round(keep * count) < count:
-            raise InputError(f"keep={keep} would keep {round(keep * count)} of {count} groups; at least one must be "
-                             "in and one out.")
+            raise InputError(
+                f"keep={keep} would keep {round(keep * count)} of {count} groups; at least one must be "
+                "in and one out."
+            )
         return cls(len(codes), "grouped", keep, seed, {"groups": codes})
 
     @classmethod
@@ -96,10 +103,14 @@ class Subsets:
         for position, members in enumerate(sets):
             index = np.unique(np.asarray(members, dtype=np.int64).reshape(-1))
             if index.size and (index[0] < 0 or index[-1] >= n):
-                raise InputError(f"sets[{position}] names training example {int(index[0] if index[0] < 0 else index[-1])}"
-                                 f", but positions run from 0 to {n - 1}.")
+                raise InputError(
+                    f"sets[{position}] names training example {int(index[0] if index[0] < 0 else index[-1])}"
+                    f", but positions run from 0 to {n - 1}."
+                )
             if index.size == n:
-                raise InputError(f"sets[{position}] removes all {n} training examples; at least one must stay.")
+                raise InputError(
+                    f"sets[{position}] removes all {n} training examples; at least one must stay."
+                )
             removed.append(index)
         if not removed:
             raise InputError("sets is empty; pass at least one list of training positions to leave out.")
@@ -110,8 +121,8 @@ class Subsets:
     def correlated(cls, n: int, keep: float = 0.5, rho: float = 0.5, seed: int = 0) -> Subsets:
         """Pairs of Bernoulli masks: masks ``2j`` and ``2j + 1`` agree on a coordinate with correlation `rho`.
 
-        Each coordinate of the second mask copies the first with probability `rho` and is drawn afresh otherwise
-        (the noise operator of Saunshi et al. 2023).
+        Each coordinate of the second mask copies the first with probability `rho` and is drawn afresh
+        otherwise (the noise operator of Saunshi et al. 2023).
         """
         _check_keep(keep)
         _check_size(n, round(keep * n), keep)
@@ -204,13 +215,20 @@ def _draw_correlated(subsets: Subsets, index: int) -> np.ndarray:
     return mask if mask.any() else _draw_uniform(subsets, index)
 
 
-_DRAW = {"uniform": _draw_uniform, "bernoulli": _draw_bernoulli, "stratified": _draw_stratified,
-         "grouped": _draw_grouped, "leaving_out": _draw_leaving_out, "correlated": _draw_correlated}
+_DRAW = {
+    "uniform": _draw_uniform,
+    "bernoulli": _draw_bernoulli,
+    "stratified": _draw_stratified,
+    "grouped": _draw_grouped,
+    "leaving_out": _draw_leaving_out,
+    "correlated": _draw_correlated,
+}
 
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows of a bank: for each retraining its mask, repeat, training seed and part, all arrays of one length."""
+    """Rows of a bank: for each retraining its mask, repeat, training seed and part, all arrays of one
+    length."""
 
     mask_index: np.ndarray
     repeat: np.ndarray
@@ -225,9 +243,9 @@ class Rows:
 class Plan:
     """Which mask, which training seed and which part each row of a bank has; the order of rows never changes.
 
-    The part of a mask depends on its index alone, so growing a bank moves no row between parts, and all seeds of
-    a mask share its part. Held-out masks are trained with several seeds, for without repeats there is no noise
-    ceiling.
+    The part of a mask depends on its index alone, so growing a bank moves no row between parts, and all seeds
+    of a mask share its part. Held-out masks are trained with several seeds, for without repeats there is no
+    noise ceiling.
 
     Parameters
     ----------
@@ -249,16 +267,23 @@ class Plan:
 
     def __post_init__(self) -> None:
         if self.validation < 0 or self.held_out < 0 or self.validation + self.held_out >= 1:
-            raise InputError(f"validation={self.validation} and held_out={self.held_out} must be at least 0 and leave "
-                             "something to train on: their sum must be below 1.")
+            raise InputError(
+                f"validation={self.validation} and held_out={self.held_out} must be at least 0 and leave "
+                "something to train on: their sum must be below 1."
+            )
         if self.seeds < 1 or self.held_out_seeds < 1:
-            raise InputError(f"seeds={self.seeds} and held_out_seeds={self.held_out_seeds} must be at least 1.")
+            raise InputError(
+                f"seeds={self.seeds} and held_out_seeds={self.held_out_seeds} must be at least 1."
+            )
         if self.training_seed is not None and (self.seeds > 1 or self.held_out_seeds > 1):
-            raise InputError(f"training_seed={self.training_seed} makes repeats of a mask identical; set seeds=1 and "
-                             "held_out_seeds=1.")
+            raise InputError(
+                f"training_seed={self.training_seed} makes repeats of a mask identical; set seeds=1 and "
+                "held_out_seeds=1."
+            )
 
     def part_of(self, mask_index: np.ndarray) -> np.ndarray:
-        """Part codes (positions in `PARTS`, int8) of masks; a low-discrepancy rule, so shares hold at any length."""
+        """Part codes (positions in `PARTS`, int8) of masks; a low-discrepancy rule, so shares hold at any
+        length."""
         u = (np.asarray(mask_index) + 1) * _GOLDEN % 1.0
         held_out, validation = u < self.held_out, u < self.held_out + self.validation
         return np.where(held_out, 2, np.where(validation, 1, 0)).astype(np.int8)
@@ -292,9 +317,15 @@ class Plan:
 
     def spec(self) -> dict[str, Any]:
         """A JSON-able description from which `from_spec` rebuilds the plan."""
-        return {"subsets": self.subsets.spec(), "validation": self.validation, "held_out": self.held_out,
-                "seeds": self.seeds, "held_out_seeds": self.held_out_seeds, "seed": self.seed,
-                "training_seed": self.training_seed}
+        return {
+            "subsets": self.subsets.spec(),
+            "validation": self.validation,
+            "held_out": self.held_out,
+            "seeds": self.seeds,
+            "held_out_seeds": self.held_out_seeds,
+            "seed": self.seed,
+            "training_seed": self.training_seed,
+        }
 
     @classmethod
     def from_spec(cls, spec: Mapping[str, Any]) -> Plan:
@@ -326,20 +357,26 @@ def _smallest(u: np.ndarray, count: int) -> np.ndarray:
 def _codes(values: Sequence[Any] | np.ndarray, name: str) -> np.ndarray:
     array = np.asarray(values)
     if array.ndim != 1 or len(array) < 2:
-        raise InputError(f"{name} must be one value per training example, shape (n,) with n >= 2, received shape "
-                         f"{array.shape}.")
+        raise InputError(
+            f"{name} must be one value per training example, shape (n,) with n >= 2, received shape "
+            f"{array.shape}."
+        )
     return np.unique(array, return_inverse=True)[1].astype(np.int64)
 
 
 def _check_keep(keep: float) -> None:
     if not 0 < keep < 1:
-        raise InputError(f"keep must lie strictly between 0 and 1 (the share of the training set that a run sees), "
-                         f"received {keep}.")
+        raise InputError(
+            f"keep must lie strictly between 0 and 1 (the share of the training set that a run sees), "
+            f"received {keep}."
+        )
 
 
 def _check_size(n: int, kept: int, keep: float) -> None:
     if n < 2:
         raise InputError(f"n must be at least 2 training examples, received {n}.")
     if not 0 < kept < n:
-        raise InputError(f"keep={keep} of n={n} examples makes subsets of {kept}, which are "
-                         f"{'empty' if kept == 0 else 'the full set'}; choose a keep that gives 1 to {n - 1}.")
+        raise InputError(
+            f"keep={keep} of n={n} examples makes subsets of {kept}, which are "
+            f"{'empty' if kept == 0 else 'the full set'}; choose a keep that gives 1 to {n - 1}."
+        )

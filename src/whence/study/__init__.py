@@ -1,7 +1,20 @@
-"""What is being studied: `Study`, `Recipe`, outputs, adapters and datasets. Data only; `whence.training` trains."""
+"""What is being studied: `Study`, `Recipe`, outputs, adapters and datasets. Data only; `whence.training`
+trains."""
 
 from whence.study.recipe import SGD, Adam, AdamW, Augment, Constant, Cosine, Recipe, Triangle
 from whence.study.study import Study
 from whence.study.trainer import Retrained, Trainer
 
-__all__ = ["SGD", "Adam", "AdamW", "Augment", "Constant", "Cosine", "Recipe", "Retrained", "Study", "Trainer", "Triangle"]
+__all__ = [
+    "SGD",
+    "Adam",
+    "AdamW",
+    "Augment",
+    "Constant",
+    "Cosine",
+    "Recipe",
+    "Retrained",
+    "Study",
+    "Trainer",
+    "Triangle",
+]

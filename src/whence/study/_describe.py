@@ -14,8 +14,11 @@ from typing import Any
 def describe_callable(function: Callable[..., Any]) -> dict[str, Any]:
     """Qualified name and a hash of the parsed source, so editing a comment does not make "another study"."""
     if isinstance(function, functools.partial):
-        return {"partial": describe_callable(function.func), "arguments": [repr(a) for a in function.args],
-                "keywords": {k: repr(v) for k, v in sorted(function.keywords.items())}}
+        return {
+            "partial": describe_callable(function.func),
+            "arguments": [repr(a) for a in function.args],
+            "keywords": {k: repr(v) for k, v in sorted(function.keywords.items())},
+        }
     named = function if hasattr(function, "__qualname__") else type(function)
     name = f"{getattr(named, '__module__', '?')}.{getattr(named, '__qualname__', '?')}"
     # A script run as __main__ is the same study as the module imported by a worker or the command line.

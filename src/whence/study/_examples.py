@@ -39,15 +39,19 @@ class Examples:
         inputs = inputs if hasattr(inputs, "shape") else np.asarray(inputs)
         raw = np.asarray(labels.cpu() if hasattr(labels, "cpu") else labels)
         if raw.ndim != 1 or len(raw) != len(inputs):
-            raise InputError(f"{argument} has {len(inputs)} inputs but labels of shape {raw.shape}; one label for each "
-                             "input is needed.")
+            raise InputError(
+                f"{argument} has {len(inputs)} inputs but labels of shape {raw.shape}; one label for each "
+                "input is needed."
+            )
         if np.asarray(inputs).dtype.kind == "f" and not np.isfinite(np.asarray(inputs)).all():
             raise InputError(f"{argument} inputs hold NaN or infinite values; clean or impute them first.")
         if not classification:
             return cls(len(raw), inputs, None, raw.astype(np.float64))
         if raw.dtype.kind not in "iub":
-            raise InputError(f"{argument} labels must be integers 0..classes-1, received dtype {raw.dtype}; encode them "
-                             "first, for example with numpy.unique(labels, return_inverse=True).")
+            raise InputError(
+                f"{argument} labels must be integers 0..classes-1, received dtype {raw.dtype}; encode them "
+                "first, for example with numpy.unique(labels, return_inverse=True)."
+            )
         return cls(len(raw), inputs, raw.astype(np.int64))
 
     @property
@@ -67,14 +71,20 @@ class Examples:
         picture = np.asarray(self.inputs[index])
         if picture.dtype != np.uint8:
             low, high = float(picture.min()), float(picture.max())
-            picture = ((picture - low) / max(high - low, 1e-12) * 255).round().astype(np.uint8).transpose(1, 2, 0)
+            picture = (
+                ((picture - low) / max(high - low, 1e-12) * 255).round().astype(np.uint8).transpose(1, 2, 0)
+            )
         return picture[..., 0] if picture.ndim == 3 and picture.shape[-1] == 1 else picture
 
     def content(self) -> dict[str, Any]:
         """What a fingerprint is taken of."""
         inputs = "none" if self.inputs is None else np.asarray(self.inputs)
-        return {"count": self.count, "inputs": inputs, "labels": "none" if self.labels is None else self.labels,
-                "values": "none" if self.values is None else self.values}
+        return {
+            "count": self.count,
+            "inputs": inputs,
+            "labels": "none" if self.labels is None else self.labels,
+            "values": "none" if self.values is None else self.values,
+        }
 
 
 def make_ids(ids: Sequence[Any] | None, count: int, argument: str) -> np.ndarray:
@@ -84,8 +94,12 @@ def make_ids(ids: Sequence[Any] | None, count: int, argument: str) -> np.ndarray
     array = np.asarray(ids)
     array = array.astype(np.int64) if array.dtype.kind in "iu" else array.astype(str)
     if array.shape != (count,):
-        raise InputError(f"{argument} must have one id for each of {count} examples, received shape {array.shape}.")
+        raise InputError(
+            f"{argument} must have one id for each of {count} examples, received shape {array.shape}."
+        )
     values, counts = np.unique(array, return_counts=True)
     if len(values) < count:
-        raise InputError(f"{argument} must be unique, but {values[counts > 1][0]!r} appears {counts.max()} times.")
+        raise InputError(
+            f"{argument} must be unique, but {values[counts > 1][0]!r} appears {counts.max()} times."
+        )
     return array

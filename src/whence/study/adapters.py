@@ -1,4 +1,5 @@
-"""Ways to train that are not a `Recipe`: a plain function, a scikit-learn estimator, a user's own PyTorch loop."""
+"""Ways to train that are not a `Recipe`: a plain function, a scikit-learn estimator, a user's own PyTorch
+loop."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ _LEAST_PROBABILITY = 1e-12  # log of a probability that a tree or a missing clas
 
 
 class _OneByOne(Trainer):
-    """Trains rows in order; an exception in the user's code is recorded with the row, never lost or averaged in."""
+    """Trains rows in order; an exception in the user's code is recorded with the row, never lost or averaged
+    in."""
 
     def __init__(self, study: Study) -> None:
         self.study = study
@@ -59,16 +61,22 @@ class FunctionTrainer(_OneByOne):
         names, count = self.study.outputs, len(self.study.targets)
         if not isinstance(returned, dict):
             if len(names) != 1:
-                raise InputError(f"the function returned one array but the study names outputs {', '.join(names)}; "
-                                 "return a dict with these keys.")
+                raise InputError(
+                    f"the function returned one array but the study names outputs {', '.join(names)}; "
+                    "return a dict with these keys."
+                )
             returned = {names[0]: returned}
         if set(returned) != set(names):
-            raise InputError(f"the function returned outputs {sorted(returned)}, but the study names {sorted(names)}.")
+            raise InputError(
+                f"the function returned outputs {sorted(returned)}, but the study names {sorted(names)}."
+            )
         arrays = {name: np.asarray(returned[name], dtype=np.float32) for name in names}
         for name, array in arrays.items():
             if array.shape != (count,):
-                raise InputError(f"output {name!r} must be one number for each of {count} targets, the function returned "
-                                 f"shape {array.shape}.")
+                raise InputError(
+                    f"output {name!r} must be one number for each of {count} targets, the function returned "
+                    f"shape {array.shape}."
+                )
         return arrays
 
 
@@ -89,13 +97,20 @@ class EstimatorTrainer(_OneByOne):
         inputs, queries = np.asarray(train.inputs), np.asarray(targets.inputs)
         if train.labels is None:
             assert train.values is not None and targets.values is not None
-            prediction = np.asarray(model.fit(inputs[mask], train.values[mask]).predict(queries), dtype=np.float32)
-            both = {"prediction": prediction, "squared_error": (prediction - targets.values.astype(np.float32)) ** 2}
+            prediction = np.asarray(
+                model.fit(inputs[mask], train.values[mask]).predict(queries), dtype=np.float32
+            )
+            both = {
+                "prediction": prediction,
+                "squared_error": (prediction - targets.values.astype(np.float32)) ** 2,
+            }
             return {name: both[name] for name in self.study.outputs}
         model.fit(inputs[mask], train.labels[mask])
         logits = np.full((len(targets), self.study.class_count or 0), np.log(_LEAST_PROBABILITY))
         found = np.maximum(model.predict_proba(queries), _LEAST_PROBABILITY)
-        logits[:, model.classes_] = np.log(found)  # a class without a kept example stays at the least probability
+        logits[:, model.classes_] = np.log(
+            found
+        )  # a class without a kept example stays at the least probability
         return self._from_logits(torch.as_tensor(logits))
 
 
@@ -121,8 +136,10 @@ class LoopTrainer(_OneByOne):
             logits = torch.cat([model(chunk) for chunk in self.queries.split(512)])
         expected = (len(self.study.targets), self.study.class_count)
         if tuple(logits.shape) != expected:
-            raise InputError(f"the trained network must return logits of shape {expected} for the targets, received "
-                             f"{tuple(logits.shape)}.")
+            raise InputError(
+                f"the trained network must return logits of shape {expected} for the targets, received "
+                f"{tuple(logits.shape)}."
+            )
         return self._from_logits(logits)
 
 
@@ -133,5 +150,7 @@ def estimator_outputs(classifier: bool, outputs: Sequence[str] | None) -> tuple[
     chosen = (outputs,) if isinstance(outputs, str) else tuple(outputs or ("prediction",))
     if not set(chosen) <= set(_REGRESSION):
         why = "needs predict_proba" if set(chosen) <= set(OUTPUTS) else "is unknown"
-        raise InputError(f"outputs {list(chosen)} {why}; an estimator with only predict gives {', '.join(_REGRESSION)}.")
+        raise InputError(
+            f"outputs {list(chosen)} {why}; an estimator with only predict gives {', '.join(_REGRESSION)}."
+        )
     return chosen

@@ -1,4 +1,5 @@
-"""Output functions: what number is recorded for each target. All take logits and labels and act on the last axis."""
+"""Output functions: what number is recorded for each target. All take logits and labels and act on the last
+axis."""
 
 from __future__ import annotations
 
@@ -10,7 +11,8 @@ from whence.errors import InputError
 
 
 def margin(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """``logit_y - logsumexp(other logits) = log(p / (1 - p))`` (Park et al. 2023), shape ``logits.shape[:-1]``."""
+    """``logit_y - logsumexp(other logits) = log(p / (1 - p))`` (Park et al. 2023), shape
+    ``logits.shape[:-1]``."""
     correct, others = _split(logits, labels)
     return correct - torch.logsumexp(others, dim=-1)
 
@@ -22,7 +24,8 @@ def margin_max(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 def loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy in nats, without label smoothing. Higher is worse, and the sign of attributions follows."""
+    """Cross-entropy in nats, without label smoothing. Higher is worse, and the sign of attributions
+    follows."""
     return -torch.log_softmax(logits, dim=-1).gather(-1, _expand(logits, labels)).squeeze(-1)
 
 
@@ -37,7 +40,11 @@ def logits(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
 
 
 OUTPUTS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
-    "margin": margin, "margin_max": margin_max, "loss": loss, "probability": probability, "logits": logits,
+    "margin": margin,
+    "margin_max": margin_max,
+    "loss": loss,
+    "probability": probability,
+    "logits": logits,
 }
 
 

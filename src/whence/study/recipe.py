@@ -1,7 +1,7 @@
 """How a model is trained, as plain data: `Recipe`, the optimizers, the schedules and the augmentation.
 
-Nothing here trains; `whence.training` does. Everything is frozen and can be described in JSON, so that a recipe is
-part of the fingerprint of the study that it belongs to.
+Nothing here trains; `whence.training` does. Everything is frozen and can be described in JSON, so that a
+recipe is part of the fingerprint of the study that it belongs to.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SGD:
-    """Stochastic gradient descent: ``buffer = momentum * buffer + g + weight_decay * w``; ``w -= lr * buffer``."""
+    """Stochastic gradient descent: ``buffer = momentum * buffer + g + weight_decay * w``; ``w -= lr *
+    buffer``."""
 
     lr: float
     momentum: float = 0.0
@@ -102,8 +103,8 @@ class Cosine:
 
 @dataclass(frozen=True)
 class Augment:
-    """Random changes to training images, drawn afresh each epoch: mirror, shift by up to `translate` pixels (the
-    edge is reflected), blank a square of side `cutout`."""
+    """Random changes to training images, drawn afresh each epoch: mirror, shift by up to `translate` pixels
+    (the edge is reflected), blank a square of side `cutout`."""
 
     flip: bool = False
     translate: int = 0
@@ -111,7 +112,9 @@ class Augment:
 
     def __post_init__(self) -> None:
         if self.translate < 0 or self.cutout < 0:
-            raise InputError(f"translate={self.translate} and cutout={self.cutout} must be at least 0 pixels.")
+            raise InputError(
+                f"translate={self.translate} and cutout={self.cutout} must be at least 0 pixels."
+            )
 
 
 @dataclass(frozen=True)
@@ -120,19 +123,19 @@ class Recipe:
 
     Parameters
     ----------
-    model : function without arguments that makes a freshly initialised classifier, inputs to logits ``(b, classes)``.
-        Its random initial weights are governed by the training seed.
+    model : function without arguments that makes a freshly initialised classifier, inputs to logits ``(b,
+        classes)``. Its random initial weights are governed by the training seed.
     epochs, batch_size : as usual; a batch is `batch_size` examples of the subset.
     optimizer : `SGD`, `Adam` or `AdamW`.
     schedule : `Triangle`, `Cosine` or `Constant`.
     label_smoothing : share of the target probability spread over all classes.
     augment : `Augment` for images, or None.
-    subset : ``"shorter"``: a run on a subset takes fewer steps (Ilyas et al. 2022); ``"weighted"``: it keeps the
-        steps and batches of the full run and gives the left-out examples weight 0, the loss still divided by the
-        size of the batch (Ilyas and Engstrom 2025).
+    subset : ``"shorter"``: a run on a subset takes fewer steps (Ilyas et al. 2022); ``"weighted"``: it keeps
+        the steps and batches of the full run and gives the left-out examples weight 0, the loss still divided
+        by the size of the batch (Ilyas and Engstrom 2025).
     drop_last : skip an epoch's last, incomplete batch.
-    precision : ``"float32"``; ``"mixed"`` runs the network in bfloat16 with float32 weights; ``"auto"`` takes mixed
-        where the device has bfloat16 arithmetic. Outputs are always computed in float32.
+    precision : ``"float32"``; ``"mixed"`` runs the network in bfloat16 with float32 weights; ``"auto"`` takes
+        mixed where the device has bfloat16 arithmetic. Outputs are always computed in float32.
     """
 
     model: Callable[[], nn.Module]
@@ -148,11 +151,15 @@ class Recipe:
 
     def __post_init__(self) -> None:
         if not callable(self.model):
-            raise InputError(f"model must be a function that makes a network, received {type(self.model).__name__}; "
-                             "pass the class or `lambda: Net(...)`.")
+            raise InputError(
+                f"model must be a function that makes a network, received {type(self.model).__name__}; "
+                "pass the class or `lambda: Net(...)`."
+            )
         if type(self.model).__module__.startswith("torch") or hasattr(self.model, "named_parameters"):
-            raise InputError("model is one finished network, but every retraining needs fresh initial weights; pass a "
-                             "function that makes the network, for example `lambda: Net(...)`.")
+            raise InputError(
+                "model is one finished network, but every retraining needs fresh initial weights; pass a "
+                "function that makes the network, for example `lambda: Net(...)`."
+            )
         if self.epochs < 1 or self.batch_size < 1:
             raise InputError(f"epochs={self.epochs} and batch_size={self.batch_size} must be at least 1.")
         if not 0 <= self.label_smoothing < 1:

@@ -23,10 +23,12 @@ class Study:
 
     Parameters
     ----------
-    train, targets : pairs ``(inputs, labels)``. Inputs are uint8 images ``(n, H, W)`` or ``(n, H, W, C)``, float
-        features ``(n, ...)`` (images channel-first), or integer tokens ``(n, length)``; labels are integers ``(n,)``.
+    train, targets : pairs ``(inputs, labels)``. Inputs are uint8 images ``(n, H, W)`` or ``(n, H, W, C)``,
+        float features ``(n, ...)`` (images channel-first), or integer tokens ``(n, length)``; labels are
+        integers ``(n,)``.
     recipe : `Recipe`, how one model is trained.
-    outputs : names of what to record for every target: "margin", "margin_max", "loss", "probability", "logits".
+    outputs : names of what to record for every target: "margin", "margin_max", "loss", "probability",
+        "logits".
     train_ids, target_ids : unique names (int or str) of the examples; by default ``0..n-1`` and ``0..t-1``.
     classes : names of the classes, by label.
     name : a title for reports.
@@ -36,29 +38,50 @@ class Study:
     from_function, from_estimator, from_training_function : studies of anything else that can be trained.
     """
 
-    def __init__(self, train: tuple[Any, Any], targets: tuple[Any, Any], recipe: Recipe,
-                 outputs: Sequence[str] = ("margin",), *, train_ids: Sequence[Any] | None = None,
-                 target_ids: Sequence[Any] | None = None, classes: Sequence[str] | None = None,
-                 name: str = "study") -> None:
+    def __init__(
+        self,
+        train: tuple[Any, Any],
+        targets: tuple[Any, Any],
+        recipe: Recipe,
+        outputs: Sequence[str] = ("margin",),
+        *,
+        train_ids: Sequence[Any] | None = None,
+        target_ids: Sequence[Any] | None = None,
+        classes: Sequence[str] | None = None,
+        name: str = "study",
+    ) -> None:
         from whence.study.recipe import Recipe as RecipeClass
 
         if not isinstance(recipe, RecipeClass):
-            raise InputError(f"recipe must be a whence.Recipe, received {type(recipe).__name__}; for another way to "
-                             "train see Study.from_function, from_estimator and from_training_function.")
-        self._setup(Examples.of(train, "train"), Examples.of(targets, "targets"), train_ids, target_ids, classes, name)
+            raise InputError(
+                f"recipe must be a whence.Recipe, received {type(recipe).__name__}; for another way to "
+                "train see Study.from_function, from_estimator and from_training_function."
+            )
+        self._setup(
+            Examples.of(train, "train"), Examples.of(targets, "targets"), train_ids, target_ids, classes, name
+        )
         self.recipe: Recipe | None = recipe
         self.outputs = check_outputs(tuple(outputs))
         self._make_trainer: Callable[..., Trainer] | None = None
         self._method = {"kind": "recipe", **recipe.describe()}
 
-    def _setup(self, train: Examples, targets: Examples, train_ids: Sequence[Any] | None,
-               target_ids: Sequence[Any] | None, classes: Sequence[str] | None, name: str) -> None:
+    def _setup(
+        self,
+        train: Examples,
+        targets: Examples,
+        train_ids: Sequence[Any] | None,
+        target_ids: Sequence[Any] | None,
+        classes: Sequence[str] | None,
+        name: str,
+    ) -> None:
         self.train, self.targets, self.name = train, targets, name
         self.n = len(train)
         if self.n < 2:
             raise InputError(f"train must have at least 2 examples, received {self.n}.")
         if len(targets) < 1:
-            raise InputError("targets is empty; pass at least one example whose prediction is to be explained.")
+            raise InputError(
+                "targets is empty; pass at least one example whose prediction is to be explained."
+            )
         self.train_ids = make_ids(train_ids, self.n, "train_ids")
         self.target_ids = make_ids(target_ids, len(targets), "target_ids")
         self.classes = None if classes is None else [str(c) for c in classes]
@@ -72,16 +95,26 @@ class Study:
             labels = examples.labels
             if labels is not None and (labels.min() < 0 or labels.max() >= count):
                 wrong = int(labels.min() if labels.min() < 0 else labels.max())
-                raise InputError(f"{argument} has label {wrong}, but labels must lie in 0..{count - 1} for {count} "
-                                 f"classes{' (' + ', '.join(self.classes[:4]) + ', ...)' if self.classes else ''}.")
+                raise InputError(
+                    f"{argument} has label {wrong}, but labels must lie in 0..{count - 1} for {count} "
+                    f"classes{' (' + ', '.join(self.classes[:4]) + ', ...)' if self.classes else ''}."
+                )
         return count
 
     @classmethod
-    def from_function(cls, function: Callable[[np.ndarray, int], Any], *, n: int, targets: int | Sequence[Any],
-                      outputs: Sequence[str] = ("output",), train_ids: Sequence[Any] | None = None,
-                      name: str = "study") -> Study:
-        """A study of anything: ``function(mask, seed)`` trains on the examples where the boolean ``mask`` ``(n,)`` is
-        True and returns one number per target, or a dict of such arrays with the names in `outputs`.
+    def from_function(
+        cls,
+        function: Callable[[np.ndarray, int], Any],
+        *,
+        n: int,
+        targets: int | Sequence[Any],
+        outputs: Sequence[str] = ("output",),
+        train_ids: Sequence[Any] | None = None,
+        name: str = "study",
+    ) -> Study:
+        """A study of anything: ``function(mask, seed)`` trains on the examples where the boolean ``mask``
+        ``(n,)`` is True and returns one number per target, or a dict of such arrays with the names in
+        `outputs`.
 
         Parameters
         ----------
@@ -93,44 +126,93 @@ class Study:
         ids = None if isinstance(targets, int) else list(targets)
         count = targets if isinstance(targets, int) else len(targets)
         names = (outputs,) if isinstance(outputs, str) else tuple(outputs)
-        return cls._adapted(function, lambda study, device: FunctionTrainer(study, function), Examples.blank(n),
-                            Examples.blank(count), names, "function", train_ids=train_ids, target_ids=ids, name=name)
+        return cls._adapted(
+            function,
+            lambda study, device: FunctionTrainer(study, function),
+            Examples.blank(n),
+            Examples.blank(count),
+            names,
+            "function",
+            train_ids=train_ids,
+            target_ids=ids,
+            name=name,
+        )
 
     @classmethod
-    def from_estimator(cls, estimator: Any, train: tuple[Any, Any], targets: tuple[Any, Any],
-                       outputs: Sequence[str] | None = None, **names: Any) -> Study:
+    def from_estimator(
+        cls,
+        estimator: Any,
+        train: tuple[Any, Any],
+        targets: tuple[Any, Any],
+        outputs: Sequence[str] | None = None,
+        **names: Any,
+    ) -> Study:
         """A study of a scikit-learn estimator, cloned and fitted on each subset.
 
-        Classifiers with ``predict_proba`` offer the outputs of `Study`, with logits read as log-probabilities;
-        regressors offer "prediction" and "squared_error". A ``random_state`` parameter is set from the training seed.
+        Classifiers with ``predict_proba`` offer the outputs of `Study`, with logits read as
+        log-probabilities; regressors offer "prediction" and "squared_error". A ``random_state`` parameter is
+        set from the training seed.
         """
         from whence.study.adapters import EstimatorTrainer, estimator_outputs
 
         classifier = hasattr(estimator, "predict_proba")
         chosen = estimator_outputs(classifier, outputs)
-        examples = (Examples.of(train, "train", classification=classifier),
-                    Examples.of(targets, "targets", classification=classifier))
-        method = {"estimator": f"{type(estimator).__module__}.{type(estimator).__qualname__}",
-                  "parameters": {k: repr(v) for k, v in sorted(estimator.get_params().items())}}
-        return cls._adapted(method, lambda study, device: EstimatorTrainer(study, estimator), *examples, chosen,
-                            "estimator", **names)
+        examples = (
+            Examples.of(train, "train", classification=classifier),
+            Examples.of(targets, "targets", classification=classifier),
+        )
+        method = {
+            "estimator": f"{type(estimator).__module__}.{type(estimator).__qualname__}",
+            "parameters": {k: repr(v) for k, v in sorted(estimator.get_params().items())},
+        }
+        return cls._adapted(
+            method,
+            lambda study, device: EstimatorTrainer(study, estimator),
+            *examples,
+            chosen,
+            "estimator",
+            **names,
+        )
 
     @classmethod
-    def from_training_function(cls, function: Callable[..., Any], train: tuple[Any, Any], targets: tuple[Any, Any],
-                               outputs: Sequence[str] = ("margin",), **names: Any) -> Study:
-        """A study of your own PyTorch loop: ``function(inputs, labels, seed)`` gets the kept examples as tensors, trains
-        and returns the network (or any function from inputs to logits); whence computes the outputs from it."""
+    def from_training_function(
+        cls,
+        function: Callable[..., Any],
+        train: tuple[Any, Any],
+        targets: tuple[Any, Any],
+        outputs: Sequence[str] = ("margin",),
+        **names: Any,
+    ) -> Study:
+        """A study of your own PyTorch loop: ``function(inputs, labels, seed)`` gets the kept examples as
+        tensors, trains and returns the network (or any function from inputs to logits); whence computes the
+        outputs from it."""
         from whence.study.adapters import LoopTrainer
 
-        return cls._adapted(function, lambda study, device: LoopTrainer(study, function, device),
-                            Examples.of(train, "train"), Examples.of(targets, "targets"),
-                            check_outputs(tuple(outputs)), "training function", **names)
+        return cls._adapted(
+            function,
+            lambda study, device: LoopTrainer(study, function, device),
+            Examples.of(train, "train"),
+            Examples.of(targets, "targets"),
+            check_outputs(tuple(outputs)),
+            "training function",
+            **names,
+        )
 
     @classmethod
-    def _adapted(cls, method: Any, make_trainer: Callable[[Study, Any], Trainer], train: Examples, targets: Examples,
-                 outputs: tuple[str, ...], kind: str, *, train_ids: Sequence[Any] | None = None,
-                 target_ids: Sequence[Any] | None = None, classes: Sequence[str] | None = None,
-                 name: str = "study") -> Study:
+    def _adapted(
+        cls,
+        method: Any,
+        make_trainer: Callable[[Study, Any], Trainer],
+        train: Examples,
+        targets: Examples,
+        outputs: tuple[str, ...],
+        kind: str,
+        *,
+        train_ids: Sequence[Any] | None = None,
+        target_ids: Sequence[Any] | None = None,
+        classes: Sequence[str] | None = None,
+        name: str = "study",
+    ) -> Study:
         from whence.study._describe import describe_callable
 
         study = cls.__new__(cls)
@@ -150,15 +232,19 @@ class Study:
 
     def output_shapes(self) -> dict[str, tuple[int, ...]]:
         """The shape of each output beyond the target axis: ``()``, or ``(classes,)`` for logits."""
-        return {name: ((self.class_count or 0,) if name == "logits" and self.class_count else ())
-                for name in self.outputs}
+        return {
+            name: ((self.class_count or 0,) if name == "logits" and self.class_count else ())
+            for name in self.outputs
+        }
 
     def check_masks(self, masks: np.ndarray) -> np.ndarray:
         """`masks` as a boolean ``(m, n)``, or an `InputError` about its shape, or an empty subset."""
         array = np.atleast_2d(np.asarray(masks))
         if array.ndim != 2 or array.shape[1] != self.n:
-            raise InputError(f"masks must have shape (m, {self.n}), one column for each training example, received "
-                             f"{np.shape(masks)}.")
+            raise InputError(
+                f"masks must have shape (m, {self.n}), one column for each training example, received "
+                f"{np.shape(masks)}."
+            )
         array = array.astype(bool)
         if not array.any(axis=1).all():
             row = int(np.flatnonzero(~array.any(axis=1))[0])
@@ -198,15 +284,31 @@ class Study:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 (hex) over data, ids, outputs and the way of training; banks are tied to it."""
-        return fingerprint({"train": self.train.content(), "targets": self.targets.content(),
-                            "train_ids": self.train_ids, "target_ids": self.target_ids,
-                            "outputs": list(self.outputs), "method": self._method})
+        return fingerprint(
+            {
+                "train": self.train.content(),
+                "targets": self.targets.content(),
+                "train_ids": self.train_ids,
+                "target_ids": self.target_ids,
+                "outputs": list(self.outputs),
+                "method": self._method,
+            }
+        )
 
     def describe(self) -> dict[str, Any]:
         """A JSON-able summary for banks and reports."""
-        return {"name": self.name, "n": self.n, "targets": len(self.targets), "outputs": list(self.outputs),
-                "classes": self.classes, "method": self._method, "fingerprint": self.fingerprint}
+        return {
+            "name": self.name,
+            "n": self.n,
+            "targets": len(self.targets),
+            "outputs": list(self.outputs),
+            "classes": self.classes,
+            "method": self._method,
+            "fingerprint": self.fingerprint,
+        }
 
     def __repr__(self) -> str:
-        return (f"<Study {self.name!r}: {self.n} training examples, {len(self.targets)} targets, outputs "
-                f"{', '.join(self.outputs)}, by {self._method['kind']}>")
+        return (
+            f"<Study {self.name!r}: {self.n} training examples, {len(self.targets)} targets, outputs "
+            f"{', '.join(self.outputs)}, by {self._method['kind']}>"
+        )

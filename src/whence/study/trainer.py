@@ -30,8 +30,8 @@ class Retrained:
 
 
 class Trainer(ABC):
-    """Trains a study's model on masks. A retraining is a function of ``(mask, seed)`` alone, bit for bit on one
-    kind of device, whatever other retrainings it is computed with."""
+    """Trains a study's model on masks. A retraining is a function of ``(mask, seed)`` alone, bit for bit on
+    one kind of device, whatever other retrainings it is computed with."""
 
     def choose(self, masks: np.ndarray, seeds: np.ndarray) -> dict[str, Any]:
         """Measure how to train fastest; the answer is stored in the bank and given to every later trainer.
@@ -42,7 +42,8 @@ class Trainer(ABC):
 
         Returns
         -------
-        A JSON-able dict with at least ``seconds_per_model``; ``stack`` is the number of models trained at once.
+        A JSON-able dict with at least ``seconds_per_model``; ``stack`` is the number of models trained at
+        once.
         """
         from time import perf_counter
 

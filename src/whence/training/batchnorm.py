@@ -1,4 +1,5 @@
-"""Batch normalisation whose statistics see example weights, so that an example of weight 0 is truly left out."""
+"""Batch normalisation whose statistics see example weights, so that an example of weight 0 is truly left
+out."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ _weights: ContextVar[torch.Tensor | None] = ContextVar("example_weights", defaul
 
 @contextmanager
 def example_weights(weights: torch.Tensor | None) -> Iterator[None]:
-    """Within this context `BatchNorm2d` weighs the examples of a batch by `weights` ``(b,)`` (None: all alike)."""
+    """Within this context `BatchNorm2d` weighs the examples of a batch by `weights` ``(b,)`` (None: all
+    alike)."""
     token = _weights.set(weights)
     try:
         yield
@@ -25,8 +27,9 @@ def example_weights(weights: torch.Tensor | None) -> Iterator[None]:
 class BatchNorm2d(nn.BatchNorm2d):
     """`torch.nn.BatchNorm2d` that honours example weights during training.
 
-    In an ordinary batch norm an example of weight 0 still moves the batch statistics and so every other example's
-    activations: it has not left the training set. With no weights in force, or all equal, this is the ordinary layer.
+    In an ordinary batch norm an example of weight 0 still moves the batch statistics and so every other
+    example's activations: it has not left the training set. With no weights in force, or all equal, this is
+    the ordinary layer.
     """
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -54,5 +57,7 @@ class BatchNorm2d(nn.BatchNorm2d):
 
 def has_foreign_batchnorm(model: nn.Module) -> bool:
     """True when `model` has a batch-norm layer that ignores example weights."""
-    return any(isinstance(layer, nn.modules.batchnorm._BatchNorm) and not isinstance(layer, BatchNorm2d)
-               for layer in model.modules())
+    return any(
+        isinstance(layer, nn.modules.batchnorm._BatchNorm) and not isinstance(layer, BatchNorm2d)
+        for layer in model.modules()
+    )

@@ -17,16 +17,22 @@ Draws = dict[str, torch.Tensor]
 class Resident:
     """Inputs of a study on a device, ready for the network.
 
-    uint8 images are scaled to zero mean and unit variance per channel (statistics of the whole training set, which
-    belong to the study, not to a subset) and kept channels-last, which CPU and GPU convolutions like best.
+    uint8 images are scaled to zero mean and unit variance per channel (statistics of the whole training set,
+    which belong to the study, not to a subset) and kept channels-last, which CPU and GPU convolutions like
+    best.
 
     Attributes
     ----------
     x : prepared inputs ``(n, ...)`` (images as ``(n, H, W, C)``); y : labels ``(n,)``.
     """
 
-    def __init__(self, examples: Examples, statistics: Examples, device: torch.device,
-                 dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self,
+        examples: Examples,
+        statistics: Examples,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         self.is_image = len(examples.inputs.shape) in (3, 4) and examples.is_image
         self.x = _prepare(examples, statistics, self.is_image).to(device)
         if self.x.is_floating_point():
@@ -35,7 +41,8 @@ class Resident:
         self.y = torch.as_tensor(labels).to(device)
 
     def inputs(self, index: torch.Tensor | slice, draws: Draws | None = None) -> torch.Tensor:
-        """Network inputs for `index`, any shape ``(...,)`` of positions; images come as ``(..., C, H, W)``."""
+        """Network inputs for `index`, any shape ``(...,)`` of positions; images come as ``(..., C, H,
+        W)``."""
         if isinstance(index, slice):
             x = self.x[index]
         else:  # index_select copies whole rows, several times faster than fancy indexing
@@ -44,12 +51,15 @@ class Resident:
             return x
         if draws:
             lead = x.shape[:-3]
-            x = _augment(x.flatten(0, -4), {k: v.flatten(0, len(lead) - 1) for k, v in draws.items()}).view(x.shape)
+            x = _augment(x.flatten(0, -4), {k: v.flatten(0, len(lead) - 1) for k, v in draws.items()}).view(
+                x.shape
+            )
         return x.movedim(-1, -3)
 
 
-def draw_augmentation(augment: Augment | None, count: int, shape: tuple[int, ...],
-                      generator: torch.Generator) -> Draws:
+def draw_augmentation(
+    augment: Augment | None, count: int, shape: tuple[int, ...], generator: torch.Generator
+) -> Draws:
     """Random numbers for `count` examples of an epoch, images of `shape` ``(H, W, C)``; CPU int64 tensors."""
     if augment is None:
         return {}
@@ -58,7 +68,9 @@ def draw_augmentation(augment: Augment | None, count: int, shape: tuple[int, ...
     if augment.flip:
         draws["flip"] = torch.randint(0, 2, (count,), generator=generator)
     if augment.translate:
-        draws["shift"] = torch.randint(-augment.translate, augment.translate + 1, (count, 2), generator=generator)
+        draws["shift"] = torch.randint(
+            -augment.translate, augment.translate + 1, (count, 2), generator=generator
+        )
     if augment.cutout:
         size = augment.cutout
         draws["cutout_row"] = torch.randint(0, height - size + 1, (count,), generator=generator)
@@ -68,7 +80,8 @@ def draw_augmentation(augment: Augment | None, count: int, shape: tuple[int, ...
 
 
 def _augment(x: torch.Tensor, draws: Draws) -> torch.Tensor:
-    """Augmented images ``(b, H, W, C)``; what happens to each is told by `draws`, so this is a pure function."""
+    """Augmented images ``(b, H, W, C)``; what happens to each is told by `draws`, so this is a pure
+    function."""
     b, height, width, _ = x.shape
     rows = torch.arange(height, device=x.device).expand(b, height)
     columns = torch.arange(width, device=x.device).expand(b, width)
@@ -100,8 +113,10 @@ def _prepare(examples: Examples, statistics: Examples, is_image: bool) -> torch.
         mean, std = _channel_statistics(statistics.inputs)
         return ((x.float() - mean) / std).contiguous()
     if x.dtype == torch.uint8:
-        raise InputError(f"uint8 inputs are read as images (n, H, W[, C]), received shape {tuple(x.shape)}; pass float "
-                         "features or integer tokens instead.")
+        raise InputError(
+            f"uint8 inputs are read as images (n, H, W[, C]), received shape {tuple(x.shape)}; pass float "
+            "features or integer tokens instead."
+        )
     if is_image:
         return x.float().movedim(1, -1).contiguous()
     return x.float() if x.is_floating_point() else x.long()
@@ -113,5 +128,7 @@ def _channel_statistics(inputs: Any) -> tuple[torch.Tensor, torch.Tensor]:
     counts = [np.bincount(x[..., c].reshape(-1), minlength=256) for c in range(x.shape[-1])]
     levels = np.arange(256)
     means = [float((k * levels).sum() / k.sum()) for k in counts]
-    deviations = [float(np.sqrt((k * (levels - m) ** 2).sum() / k.sum())) for k, m in zip(counts, means, strict=True)]
+    deviations = [
+        float(np.sqrt((k * (levels - m) ** 2).sum() / k.sum())) for k, m in zip(counts, means, strict=True)
+    ]
     return torch.tensor(means), torch.tensor(deviations).clamp_min(1.0)

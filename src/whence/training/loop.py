@@ -9,7 +9,9 @@ from whence.training.order import epochs, pool
 from whence.training.step import Batch, State, Step, initial_state
 
 
-def train_one(step: Step, data: Resident, weights: torch.Tensor, seed: int, steps: int | None = None) -> State:
+def train_one(
+    step: Step, data: Resident, weights: torch.Tensor, seed: int, steps: int | None = None
+) -> State:
     """Train one network and return its final state.
 
     Parameters
@@ -34,8 +36,7 @@ def train_one(step: Step, data: Resident, weights: torch.Tensor, seed: int, step
                 part = slice(start, start + recipe.batch_size)
                 index = order[part]
                 lr = recipe.optimizer.lr * recipe.schedule.factor(done, total)
-                batch = Batch(data.inputs(index, {k: v[part] for k, v in draws.items()}), data.y[index],
-                              torch.tensor(lr, device=device))
+                batch = Batch(data.inputs(index, {k: v[part] for k, v in draws.items()}), data.y[index], lr)
                 state = step(state, batch, None if plain else on_device[index])
                 done += 1
                 if done == steps:

@@ -14,35 +14,50 @@ Tensors = dict[str, torch.Tensor]
 
 def initial_moments(optimizer: SGD | Adam, parameters: Tensors) -> dict[str, Tensors]:
     """The optimiser's buffers before the first step, all zero."""
-    names = (("momentum",) if optimizer.momentum else ()) if isinstance(optimizer, SGD) else ("mean", "square")
+    names = (
+        (("momentum",) if optimizer.momentum else ()) if isinstance(optimizer, SGD) else ("mean", "square")
+    )
     return {name: {key: torch.zeros_like(value) for key, value in parameters.items()} for name in names}
 
 
-def update(optimizer: SGD | Adam, parameters: Tensors, gradients: Tensors, moments: dict[str, Tensors],
-           lr: torch.Tensor | float, t: torch.Tensor) -> tuple[Tensors, dict[str, Tensors]]:
+def update(
+    optimizer: SGD | Adam,
+    parameters: Tensors,
+    gradients: Tensors,
+    moments: dict[str, Tensors],
+    lr: float,
+    t: torch.Tensor,
+) -> tuple[Tensors, dict[str, Tensors]]:
     """One optimiser step at learning rate `lr`; `t` is the number of the step, from 1."""
     if isinstance(optimizer, SGD):
         return _sgd(optimizer, parameters, gradients, moments, lr)
     return _adam(optimizer, parameters, gradients, moments, lr, t)
 
 
-def _sgd(optimizer: SGD, parameters: Tensors, gradients: Tensors, moments: dict[str, Tensors],
-         lr: torch.Tensor | float) -> tuple[Tensors, dict[str, Tensors]]:
+def _sgd(
+    optimizer: SGD, parameters: Tensors, gradients: Tensors, moments: dict[str, Tensors], lr: float
+) -> tuple[Tensors, dict[str, Tensors]]:
     new, buffers = {}, {}
     for key, w in parameters.items():
         g = gradients[key]
         if optimizer.weight_decay:
-            g = g + optimizer.weight_decay * w
+            g = torch.add(g, w, alpha=optimizer.weight_decay)
         if optimizer.momentum:
             # torch starts the buffer at the first gradient; zeros give the same first step.
-            buffers[key] = optimizer.momentum * moments["momentum"][key] + g
-            g = g + optimizer.momentum * buffers[key] if optimizer.nesterov else buffers[key]
-        new[key] = w - lr * g
+            buffers[key] = torch.add(g, moments["momentum"][key], alpha=optimizer.momentum)
+            g = torch.add(g, buffers[key], alpha=optimizer.momentum) if optimizer.nesterov else buffers[key]
+        new[key] = torch.add(w, g, alpha=-lr)
     return new, {"momentum": buffers} if optimizer.momentum else {}
 
 
-def _adam(optimizer: Adam, parameters: Tensors, gradients: Tensors, moments: dict[str, Tensors],
-          lr: torch.Tensor | float, t: torch.Tensor) -> tuple[Tensors, dict[str, Tensors]]:
+def _adam(
+    optimizer: Adam,
+    parameters: Tensors,
+    gradients: Tensors,
+    moments: dict[str, Tensors],
+    lr: float,
+    t: torch.Tensor,
+) -> tuple[Tensors, dict[str, Tensors]]:
     beta1, beta2 = optimizer.betas
     decoupled = isinstance(optimizer, AdamW)
     correct1, correct2 = 1 - beta1**t, 1 - beta2**t
@@ -53,6 +68,8 @@ def _adam(optimizer: Adam, parameters: Tensors, gradients: Tensors, moments: dic
         g = gradients[key] if decoupled else gradients[key] + optimizer.weight_decay * w
         mean[key] = beta1 * moments["mean"][key] + (1 - beta1) * g
         square[key] = beta2 * moments["square"][key] + (1 - beta2) * g * g
-        step = (mean[key] / correct1) / (torch.sqrt(square[key] / correct2 + optimizer.eps_root) + optimizer.eps)
+        step = (mean[key] / correct1) / (
+            torch.sqrt(square[key] / correct2 + optimizer.eps_root) + optimizer.eps
+        )
         new[key] = w - lr * (step + optimizer.weight_decay * w if decoupled else step)
     return new, {"mean": mean, "square": square}

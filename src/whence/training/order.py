@@ -13,7 +13,8 @@ _ORDER = 0x0DE5  # keeps the stream of orders apart from that of initial weights
 
 
 def generator(seed: int) -> torch.Generator:
-    """The stream of orders and augmentations of one run (on the CPU, so that it is the same on every device)."""
+    """The stream of orders and augmentations of one run (on the CPU, so that it is the same on every
+    device)."""
     return torch.Generator().manual_seed((seed ^ _ORDER) & 0x7FFFFFFFFFFFFFFF)
 
 
@@ -22,7 +23,9 @@ def pool(weights: torch.Tensor, recipe: Recipe) -> torch.Tensor:
     return torch.arange(len(weights)) if recipe.subset == "weighted" else torch.nonzero(weights).flatten()
 
 
-def epochs(positions: torch.Tensor, recipe: Recipe, shape: tuple[int, ...], seed: int) -> Iterator[tuple[torch.Tensor, Draws]]:
+def epochs(
+    positions: torch.Tensor, recipe: Recipe, shape: tuple[int, ...], seed: int
+) -> Iterator[tuple[torch.Tensor, Draws]]:
     """For each epoch the positions ``(k,)`` in order and the augmentation draws, both on the CPU."""
     stream = generator(seed)
     used = len(positions) // recipe.batch_size * recipe.batch_size if recipe.drop_last else len(positions)

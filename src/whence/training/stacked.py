@@ -1,8 +1,9 @@
-"""The driver for many models at once: `torch.func.vmap` over stacked parameters, one step for the whole stack.
+"""The driver for many models at once: `torch.func.vmap` over stacked parameters, one step for the whole
+stack.
 
-Small models spend their time in the overhead of each operation; a stack pays it once. A model's result does not depend
-on its company: stacks have one fixed size (the last is filled up with repeats), batches one fixed shape (the last of an
-epoch is filled up with weight 0), and every model draws from its own stream.
+Small models spend their time in the overhead of each operation; a stack pays it once. A model's result does
+not depend on its company: stacks have one fixed size (the last is filled up with repeats), batches one fixed
+shape (the last of an epoch is filled up with weight 0), and every model draws from its own stream.
 """
 
 from __future__ import annotations
@@ -16,8 +17,11 @@ from whence.training.order import epochs, pool
 from whence.training.step import Batch, State, Step, initial_state
 
 
-def train_stack(step: Step, data: Resident, weights: torch.Tensor, seeds: list[int], steps: int | None = None) -> State:
-    """Train a stack of networks that take the same number of steps; returns their states with a leading model axis.
+def train_stack(
+    step: Step, data: Resident, weights: torch.Tensor, seeds: list[int], steps: int | None = None
+) -> State:
+    """Train a stack of networks that take the same number of steps; returns their states with a leading model
+    axis.
 
     Parameters
     ----------
@@ -27,8 +31,10 @@ def train_stack(step: Step, data: Resident, weights: torch.Tensor, seeds: list[i
     """
     recipe, device, size = step.recipe, data.y.device, step.recipe.batch_size
     if has_foreign_batchnorm(step.model):
-        raise InputError("the network has batch-norm layers that ignore example weights, so it cannot be stacked; use "
-                         "whence.training.BatchNorm2d in their place, or the loop driver.")
+        raise InputError(
+            "the network has batch-norm layers that ignore example weights, so it cannot be stacked; use "
+            "whence.training.BatchNorm2d in their place, or the loop driver."
+        )
     positions = [pool(row, recipe) for row in weights]
     totals = {recipe.steps(len(p)) for p in positions}
     if len(totals) != 1:
@@ -47,7 +53,7 @@ def train_stack(step: Step, data: Resident, weights: torch.Tensor, seeds: list[i
         for start in range(0, order.shape[1], size):
             part = slice(start, start + size)
             index = order[:, part]
-            lr = torch.tensor(recipe.optimizer.lr * recipe.schedule.factor(done, total), device=device)
+            lr = recipe.optimizer.lr * recipe.schedule.factor(done, total)
             batch = Batch(data.inputs(index, {k: v[:, part] for k, v in draws.items()}), data.y[index], lr)
             state = run(state, batch, share[:, part])
             done += 1
@@ -66,18 +72,24 @@ def _stack(states: list[State], device: torch.device) -> State:
     def together(dicts: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
         return {key: torch.stack([d[key] for d in dicts]).to(device) for key in dicts[0]}
 
-    return State(together([s.parameters for s in states]), together([s.buffers for s in states]),
-                 {name: together([s.moments[name] for s in states]) for name in states[0].moments},
-                 torch.zeros(len(states), device=device))
+    return State(
+        together([s.parameters for s in states]),
+        together([s.buffers for s in states]),
+        {name: together([s.moments[name] for s in states]) for name in states[0].moments},
+        torch.zeros(len(states), device=device),
+    )
 
 
 def _pad(models: list[tuple[torch.Tensor, Draws]], size: int) -> tuple[torch.Tensor, torch.Tensor, Draws]:
-    """Orders of one epoch, filled up to whole batches: positions ``(m, steps * size)``, 1 where real, draws."""
+    """Orders of one epoch, filled up to whole batches: positions ``(m, steps * size)``, 1 where real,
+    draws."""
     length = -(-max(len(order) for order, _ in models) // size) * size
     order = torch.zeros(len(models), length, dtype=torch.long)
     present = torch.zeros(len(models), length)
-    draws = {key: torch.zeros(len(models), length, *value.shape[1:], dtype=value.dtype)
-             for key, value in models[0][1].items()}
+    draws = {
+        key: torch.zeros(len(models), length, *value.shape[1:], dtype=value.dtype)
+        for key, value in models[0][1].items()
+    }
     for row, (positions, drawn) in enumerate(models):
         order[row, : len(positions)] = positions
         present[row, : len(positions)] = 1.0

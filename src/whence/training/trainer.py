@@ -27,9 +27,12 @@ _QUERY_VALUES = 2_000_000  # numbers fed to the network at once when the targets
 
 
 class RecipeTrainer(Trainer):
-    """See `Trainer`. `engine` is the answer of an earlier `choose`; without it models are trained one at a time."""
+    """See `Trainer`. `engine` is the answer of an earlier `choose`; without it models are trained one at a
+    time."""
 
-    def __init__(self, study: Study, device: str | None = None, engine: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, study: Study, device: str | None = None, engine: Mapping[str, Any] | None = None
+    ) -> None:
         assert study.recipe is not None
         self.study, self.recipe = study, study.recipe
         self.device = torch.device(device or "cpu")
@@ -37,11 +40,15 @@ class RecipeTrainer(Trainer):
         self.mixed = use_mixed(self.recipe, self.device)
         self.model = self.recipe.model().to(self.device)
         if self.recipe.subset == "weighted" and has_foreign_batchnorm(self.model):
-            raise InputError('subset="weighted" gives left-out examples weight 0, but the network has batch-norm layers '
-                             "in which they would still count; use whence.training.BatchNorm2d in their place, or "
-                             'subset="shorter".')
+            raise InputError(
+                'subset="weighted" gives left-out examples weight 0, but the network has batch-norm layers '
+                "in which they would still count; use whence.training.BatchNorm2d in their place, or "
+                'subset="shorter".'
+            )
         self.step = Step(self.model, self.recipe, self.mixed)
-        self.data = Resident(study.train, study.train, self.device, torch.bfloat16 if self.mixed else torch.float32)
+        self.data = Resident(
+            study.train, study.train, self.device, torch.bfloat16 if self.mixed else torch.float32
+        )
         self.queries = Resident(study.targets, study.train, self.device)
         self._check_network()
 
@@ -51,13 +58,17 @@ class RecipeTrainer(Trainer):
             try:
                 shape = tuple(self.model(self.queries.inputs(slice(0, 1))).shape)
             except RuntimeError as problem:
-                raise InputError(f"the network cannot read inputs of shape {tuple(self.queries.inputs(slice(0, 1)).shape)}"
-                                 f" (one example, batch first): {str(problem).splitlines()[0]}") from problem
+                raise InputError(
+                    f"the network cannot read inputs of shape {tuple(self.queries.inputs(slice(0, 1)).shape)}"
+                    f" (one example, batch first): {str(problem).splitlines()[0]}"
+                ) from problem
         self.model.train()
         expected = (1, self.study.class_count)
         if shape != expected:
-            raise InputError(f"the network must return logits of shape (batch, {expected[1]}) for {expected[1]} classes, "
-                             f"received {shape} for a batch of 1.")
+            raise InputError(
+                f"the network must return logits of shape (batch, {expected[1]}) for {expected[1]} classes, "
+                f"received {shape} for a batch of 1."
+            )
 
     def choose(self, masks: np.ndarray, seeds: np.ndarray) -> dict[str, Any]:
         """Time a few steps of the loop and of stacks of several sizes; the fastest per model wins."""
@@ -65,19 +76,29 @@ class RecipeTrainer(Trainer):
         for stack in _STACKS.get(self.device.type, ()):
             try:
                 per_step[stack] = self._time_steps(masks, seeds, stack)
-            except (RuntimeError, InputError, ValueError):  # randomness under vmap, memory, batch norm: the loop can
+            except (
+                RuntimeError,
+                InputError,
+                ValueError,
+            ):  # randomness under vmap, memory, batch norm: the loop can
                 break
             if per_step[stack] > 3 * per_step[1]:
                 break
         best = min(per_step, key=lambda stack: per_step[stack])
         kept = self.study.n if self.recipe.subset == "weighted" else int(masks[0].sum())
         self.stack = best
-        return {"driver": "stacked" if best > 1 else "loop", "stack": best, "mixed": self.mixed,
-                "device": self.device.type, "seconds_per_model": per_step[best] * self.recipe.steps(kept),
-                "step_microseconds": {str(k): round(v * 1e6, 1) for k, v in per_step.items()}}
+        return {
+            "driver": "stacked" if best > 1 else "loop",
+            "stack": best,
+            "mixed": self.mixed,
+            "device": self.device.type,
+            "seconds_per_model": per_step[best] * self.recipe.steps(kept),
+            "step_microseconds": {str(k): round(v * 1e6, 1) for k, v in per_step.items()},
+        }
 
     def _time_steps(self, masks: np.ndarray, seeds: np.ndarray, stack: int) -> float:
-        """Seconds for one step of one model, as a difference of two short runs so that set-up does not count."""
+        """Seconds for one step of one model, as a difference of two short runs so that set-up does not
+        count."""
         weights = torch.as_tensor(np.resize(masks[:1], (stack, self.study.n)), dtype=torch.float32)
 
         def run(steps: int) -> float:
@@ -92,7 +113,11 @@ class RecipeTrainer(Trainer):
         total = max(1, self.recipe.steps(int(weights[0].sum())))
         few, many = 1, max(2, min(6, total))
         run(few)
-        return max(min(run(many) for _ in range(2)) - min(run(few) for _ in range(2)), 1e-7) / (many - few) / stack
+        return (
+            max(min(run(many) for _ in range(2)) - min(run(few) for _ in range(2)), 1e-7)
+            / (many - few)
+            / stack
+        )
 
     def train(self, masks: np.ndarray, seeds: np.ndarray, keep_states: bool = False) -> Iterator[Retrained]:
         """See `Trainer.train`."""
@@ -112,7 +137,9 @@ class RecipeTrainer(Trainer):
             yield torch.as_tensor(masks[start:stop], dtype=torch.float32), list(range(start, stop))
             start = stop
 
-    def _train_weights(self, weights: torch.Tensor, seeds: list[int], keep_states: bool) -> Iterator[Retrained]:
+    def _train_weights(
+        self, weights: torch.Tensor, seeds: list[int], keep_states: bool
+    ) -> Iterator[Retrained]:
         start = perf_counter()
         count = len(seeds)
         if self.stack == 1:
@@ -127,28 +154,41 @@ class RecipeTrainer(Trainer):
         seconds = (perf_counter() - start) / count
         for final, values in zip(states, outputs, strict=True):
             kept = {**final.parameters, **final.buffers} if keep_states else None
-            yield Retrained(values, seconds, state=None if kept is None else {k: v.cpu().clone() for k, v in kept.items()})
+            yield Retrained(
+                values, seconds, state=None if kept is None else {k: v.cpu().clone() for k, v in kept.items()}
+            )
 
     def logits(self, parameters: dict[str, torch.Tensor], data: Resident | None = None) -> torch.Tensor:
         """Logits ``(targets, classes)`` in float32 of a trained state, in evaluation mode."""
         data = data or self.queries
         self.model.eval()
         with torch.no_grad():
-            chunks = [torch.func.functional_call(self.model, parameters, (data.inputs(part).float(),))
-                      for part in _slices(data, 1)]
+            chunks = [
+                torch.func.functional_call(self.model, parameters, (data.inputs(part).float(),))
+                for part in _slices(data, 1)
+            ]
         self.model.train()
         return torch.cat(chunks).float()
 
     def _evaluate(self, state: State) -> dict[str, np.ndarray]:
-        values = compute(self.study.outputs, self.logits({**state.parameters, **state.buffers}), self.queries.y)
+        values = compute(
+            self.study.outputs, self.logits({**state.parameters, **state.buffers}), self.queries.y
+        )
         return {name: value.cpu().numpy() for name, value in values.items()}
 
     def _evaluate_stack(self, state: State) -> list[dict[str, np.ndarray]]:
         self.model.eval()
-        call = torch.func.vmap(lambda p, b, x: torch.func.functional_call(self.model, (p, b), (x,)), in_dims=(0, 0, None))
+        call = torch.func.vmap(
+            lambda p, b, x: torch.func.functional_call(self.model, (p, b), (x,)), in_dims=(0, 0, None)
+        )
         with torch.no_grad():
-            logits = torch.cat([call(state.parameters, state.buffers, self.queries.inputs(part))
-                                for part in _slices(self.queries, self.stack)], dim=1).float()
+            logits = torch.cat(
+                [
+                    call(state.parameters, state.buffers, self.queries.inputs(part))
+                    for part in _slices(self.queries, self.stack)
+                ],
+                dim=1,
+            ).float()
         self.model.train()
         values = compute(self.study.outputs, logits, self.queries.y)
         arrays = {name: value.cpu().numpy() for name, value in values.items()}
@@ -160,7 +200,8 @@ class RecipeTrainer(Trainer):
 
 
 def use_mixed(recipe: Recipe, device: torch.device) -> bool:
-    """Whether a run on `device` computes in bfloat16; a fact of the hardware, so the same in every process on it."""
+    """Whether a run on `device` computes in bfloat16; a fact of the hardware, so the same in every process on
+    it."""
     if recipe.precision != "auto":
         return recipe.precision == "mixed"
     if device.type == "cuda":

@@ -1,7 +1,7 @@
 """whence: whence did this prediction come?
 
-Learn how every training example shaped a model's output on every target, by retraining on subsets, and put that
-knowledge to work::
+Learn how every training example shaped a model's output on every target, by retraining on subsets, and put
+that knowledge to work::
 
     import whence
 
@@ -19,7 +19,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from whence import applications, evaluate, methods, study
+    from whence import evaluate, methods, study
     from whence.attribution import Attribution, Effect
     from whence.bank import Bank
     from whence.errors import InputError
@@ -39,10 +39,11 @@ if TYPE_CHECKING:
         datasets,
     )
     from whence.subsets import Plan, Subsets
+    from whence.training import networks
 
 __version__ = "0.1.0"
 
-# public name -> the module it lives in; None: the name is itself a module of whence
+# public name -> the module it lives in
 _WHERE: dict[str, str] = {
     "Study": "whence.study",
     "Recipe": "whence.study",
@@ -62,17 +63,42 @@ _WHERE: dict[str, str] = {
     "Finding": "whence.finding",
     "InputError": "whence.errors",
 }
-# rooms that are reached as attributes; `whence.report` is a room that can also be called
+# modules that are reached as attributes; `whence.report` can also be called
 _ROOMS: dict[str, str] = {
     "methods": "whence.methods",
     "evaluate": "whence.evaluate",
-    "applications": "whence.applications",
     "report": "whence.report",
     "study": "whence.study",
     "datasets": "whence.study.datasets",
+    "networks": "whence.training.networks",
 }
 
-__all__ = ["__version__", *_WHERE, *_ROOMS]  # pyright: ignore[reportUnsupportedDunderAll]
+__all__ = [
+    "Study",
+    "Recipe",
+    "SGD",
+    "Adam",
+    "AdamW",
+    "Constant",
+    "Triangle",
+    "Cosine",
+    "Augment",
+    "Subsets",
+    "Plan",
+    "Bank",
+    "retrain",
+    "Attribution",
+    "Effect",
+    "Finding",
+    "InputError",
+    "methods",
+    "evaluate",
+    "report",
+    "study",
+    "datasets",
+    "networks",
+    "__version__",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -25,3 +26,11 @@ def numbers(text: str, argument: str) -> list[int]:
         raise InputError(
             f"{argument} must be whole numbers with commas, for example 10,20,40; received {text!r}."
         ) from None
+
+
+def named(paths: list[Path]) -> dict[str, Path]:
+    """Each path under a short name: its last part, or all of it where two have the same last part."""
+    last = [path.resolve().name for path in paths]
+    return {
+        name if last.count(name) == 1 else str(path): path for name, path in zip(last, paths, strict=True)
+    }

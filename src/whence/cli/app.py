@@ -14,7 +14,7 @@ USAGE, FAILURE, INTERRUPTED = 2, 1, 130  # exit codes
 
 
 class Verbs(TyperGroup):
-    """The group of all verbs: errors that whence raises itself are written for the reader, so no traceback."""
+    """The group of all verbs. Errors that whence itself raises are written for the reader: no traceback."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the verb; an expected error becomes a sentence on stderr and an exit code."""
@@ -38,7 +38,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="whence did this prediction come? Learn how each training example shaped each prediction, by retraining.",
+    help="whence did this prediction come? Learn by retraining how each training example shaped it.",
     epilog="Example: whence demo",
 )
 

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from whence.cli._output import Json, numbers, show
+from whence.cli._check import Remove, Retrainings, Targets, check
+from whence.cli._output import Json, named, show
 
 
 def evaluate(
@@ -22,73 +23,51 @@ def evaluate(
     study: Annotated[
         str | None,
         typer.Option(
-            help="The study as module:attribute: also remove examples, retrain, and compare the change with the "
-            "prediction.",
+            help="The study as module:attribute: also remove examples, retrain, and compare.",
             show_default=False,
         ),
     ] = None,
-    targets: Annotated[int, typer.Option(help="With --study: how many targets to check.")] = 5,
-    remove: Annotated[
-        str, typer.Option(help="With --study: how many examples to remove, with commas.")
-    ] = "10,20,40",
-    retrainings: Annotated[int, typer.Option(help="With --study: fresh retrainings of each removal.")] = 10,
-    keep_in: Annotated[
+    to: Annotated[
         Path | None,
         typer.Option(
-            "--to", help="With --study: bank of the check's retrainings, so that it resumes.", show_default=False
+            help="Bank to keep the removals' retrainings in, so that they resume.", show_default=False
         ),
     ] = None,
+    targets: Targets = 5,
+    remove: Remove = "10,20,40",
+    retrainings: Retrainings = 10,
     seed: Annotated[int, typer.Option(help="Of the bootstrap and of the drawing of targets.")] = 0,
     as_json: Json = False,
 ) -> None:
     """Say how well attributions predict retrainings that they never saw: LDS, interval, noise ceiling.
 
-    Several attributions are compared on the same retrainings. With --study, removals are carried out as well.
+    Several are compared on the same retrainings. With --study, removals are carried out for the first one.
 
     Example: whence evaluate runs/pets.attribution --bank runs/pets.zarr
     """
-    from whence import evaluate as judge
     from whence.attribution import Attribution
     from whence.bank import Bank
+    from whence.cli._study import load_study
+    from whence.evaluate import compare, prediction_error
 
     opened = Bank.open(bank)
-    loaded = {_name(path, attributions): Attribution.load(path) for path in attributions}
-    comparison = judge.compare(loaded, opened, part, rank=rank, seed=seed)  # type: ignore[arg-type]
+    loaded = {name: Attribution.load(path) for name, path in named(attributions).items()}
+    loaded_study = None if study is None else load_study(study)
+    comparison = compare(loaded, opened, part, rank=rank, seed=seed)  # type: ignore[arg-type]
     results: dict[str, Any] = {"lds": {name: score.to_dict() for name, score in comparison.scores.items()}}
-    text = [str(comparison) if len(loaded) > 1 else str(next(iter(comparison.scores.values())))]
-    if len(loaded) > 1:
+    if len(loaded) == 1:
+        text = [str(next(iter(comparison.scores.values())))]
+    else:
+        text = [str(comparison)]
         results["differences"] = [difference.to_dict() for difference in comparison.differences]
-    errors = {
-        name: judge.prediction_error(scores, opened, part, seed=seed)
-        for name, scores in loaded.items()
-        if scores.calibrated
-    }
-    if errors:
-        results["prediction_error"] = {name: error.to_dict() for name, error in errors.items()}
-        text += [f"{name}: {error}" if len(loaded) > 1 else str(error) for name, error in errors.items()]
-    if study is not None:
-        from whence.cli._study import load_study
-
-        loaded_study = load_study(study)
-        sizes = numbers(remove, "--remove")
-        results["counterfactual"] = {}
-        for name, scores in loaded.items():
-            checked = judge.counterfactual(
-                scores,
-                loaded_study,
-                targets=targets,
-                k=sizes,
-                retrainings=retrainings,
-                seed=seed,
-                to=keep_in if keep_in is None or len(loaded) == 1 else keep_in / name,
-                progress=not as_json,
-            )
-            results["counterfactual"][name] = checked.to_dict()
-            text.append(f"{name}: {checked}" if len(loaded) > 1 else str(checked))
+    for name, scores in loaded.items():
+        if scores.calibrated:
+            error = prediction_error(scores, opened, part, seed=seed)
+            results.setdefault("prediction_error", {})[name] = error.to_dict()
+            text.append(str(error) if len(loaded) == 1 else f"{name}: {error}")
+    if loaded_study is not None:
+        first = next(iter(loaded.values()))
+        checked = check(first, loaded_study, targets, remove, retrainings, seed, to, progress=not as_json)
+        results["counterfactual"] = checked.to_dict()
+        text.append(str(checked))
     show("\n\n".join(text), results, as_json)
-
-
-def _name(path: Path, among: list[Path]) -> str:
-    """The folder's name, or the whole path where two folders are called the same."""
-    name = path.resolve().name
-    return name if sum(other.resolve().name == name for other in among) == 1 else str(path)

@@ -1,0 +1,162 @@
+"""LASSO and elastic net for all targets: the penalty chosen per target on validation retrainings, then a refit.
+
+Ilyas et al. 2022, section 3: one penalty per target along a path, refit on train + validation at that penalty. Unlike
+the released solver, the path starts at the true l_max, never at zero penalty, and weights are in 0/1 units.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from whence.errors import InputError
+from whence.methods.regression.fit import Fit, numpy64
+from whence.methods.regression.moments import Moments, check_rows, moments, pooled
+from whence.methods.regression.path import TOLERANCE, Design, Point, largest_penalty, solve, times, walk
+
+
+def lasso(
+    masks: np.ndarray,
+    outputs: np.ndarray,
+    validation_masks: np.ndarray | None = None,
+    validation_outputs: np.ndarray | None = None,
+    *,
+    penalty: float | np.ndarray | None = None,
+    penalties: int = 50,
+    ratio: float = 1e-2,
+    l1_ratio: float = 1.0,
+    early_stopping: bool = True,
+    patience: int = 5,
+    refit: bool = True,
+    bootstrap: int = 0,
+    seed: int = 0,
+    tol: float = TOLERANCE,
+    device: torch.device | str = "cpu",
+) -> Fit:
+    """Sparse linear surrogates of every target.
+
+    Parameters
+    ----------
+    masks (m, n) bool, outputs (m, t) : retrainings to fit; several rows may share a mask
+    validation_masks, validation_outputs : retrainings that choose the penalty, of `penalties` values per target from
+        l_max down to `ratio` l_max. Not needed with a fixed `penalty`, a number or (t,), in units of 1/2m |r|^2.
+    l1_ratio : 1 is LASSO, less is elastic net
+    early_stopping, patience : end a target's path after `patience` penalties without a lower validation error
+    refit : solve once more on train and validation together at the chosen penalty
+    bootstrap : number of resamplings of rows for the standard error (0: none); penalties are held fixed
+    tol : sweeps stop when a further one would lower a target's objective by less than tol var(y)/2
+
+    Returns
+    -------
+    Fit with diagnostics penalty, nonzeros, validation_error (mean square, before the refit) and gap (duality gap of
+    the returned weights over var(y)/2: the objective is at most that far from its minimum).
+    """
+    masks, outputs = check_rows(masks, outputs)
+    if not 0 < l1_ratio <= 1:
+        raise InputError(f"l1_ratio is {l1_ratio}, but it must be in (0, 1]; for 0 use ridge.")
+    if not 0 < ratio < 1 or penalties < 2:
+        raise InputError(f"ratio {ratio} and penalties {penalties} give no path; pass a ratio in (0, 1) and 2 or more.")
+    train = moments(masks, outputs, device=device)
+    design = Design(train)
+    diagnostics: dict[str, np.ndarray] = {}
+    if penalty is not None:
+        chosen = torch.as_tensor(np.broadcast_to(np.asarray(penalty, np.float64), outputs.shape[1:]).copy()).to(device)
+        start, final = None, train
+    else:
+        if validation_masks is None or validation_outputs is None:
+            raise InputError("validation_masks and validation_outputs are missing: pass them, or a fixed penalty.")
+        v_masks, v_outputs = check_rows(validation_masks, validation_outputs, what="validation", least=1)
+        if v_masks.shape[1] != masks.shape[1] or v_outputs.shape[1] != outputs.shape[1]:
+            raise InputError(
+                f"validation_masks {v_masks.shape} and validation_outputs {v_outputs.shape} do not match "
+                f"masks {masks.shape} and outputs {outputs.shape}; examples and targets must be the same."
+            )
+        best = _Best(train, v_masks, v_outputs, patience if early_stopping else penalties)
+        for rows in _chunks(outputs.shape[1], train):
+            best.start(rows)
+            walk(design, train.targets(rows), best.visit, count=penalties, ratio=ratio, l1_ratio=l1_ratio, tol=tol)
+        chosen, start, final = best.penalty, best.weight, train
+        diagnostics["validation_error"] = numpy64(best.error)
+        if refit:
+            final = pooled(train, moments(v_masks, v_outputs, device=device))
+            design = Design(final)
+            masks, outputs = np.concatenate([masks, v_masks]), np.concatenate([outputs, v_outputs])
+
+    weight = torch.zeros_like(final.cross)
+    gap = torch.zeros_like(final.variance)
+    for rows in _chunks(len(gap), final):
+        begin = None if start is None else start[rows]
+        weight[rows], gap[rows] = solve(design, final.targets(rows), chosen[rows], l1_ratio=l1_ratio, start=begin)
+    # A penalty that weights never left is reported as the smallest that explains them: l_max of this target.
+    diagnostics |= {
+        "penalty": numpy64(torch.where(chosen > 0, chosen, largest_penalty(final, l1_ratio))),
+        "nonzeros": numpy64(torch.count_nonzero(weight, dim=1)).astype(np.int64),
+        "gap": numpy64(gap),
+    }
+    error = _bootstrap(masks, outputs, chosen, weight, l1_ratio, bootstrap, seed, device) if bootstrap else None
+    return Fit(numpy64(weight), numpy64(final.bias(weight)), error, diagnostics)
+
+
+class _Best:
+    """Per target: the penalty of lowest validation error so far, and for how long it has been the best."""
+
+    def __init__(self, train: Moments, masks: np.ndarray, outputs: np.ndarray, patience: int):
+        t, n = train.cross.shape
+        device = train.cross.device
+        # Residuals of validation rows are centred with the means of the training rows: the bias is then implied.
+        s = torch.as_tensor(masks, device=device).double() - train.mask_mean
+        self.design = s.T.float().contiguous()  # (n, validation rows)
+        self.outputs = (torch.as_tensor(outputs, device=device).double() - train.output_mean).T.float()
+        self.patience = patience
+        self.weight = torch.zeros(t, n, device=device)
+        self.penalty = torch.zeros(t, dtype=torch.float64, device=device)
+        self.error = torch.full((t,), torch.inf, device=device)
+        self.waited = torch.zeros(t, dtype=torch.int64, device=device)
+
+    def start(self, rows: slice) -> None:
+        self.offset = rows.start
+
+    def visit(self, point: Point) -> torch.Tensor:
+        targets = point.targets + self.offset
+        w = point.x * point.penalty[:, None].float()
+        predicted = times(w, self.design)
+        if predicted is None:
+            predicted = w @ self.design
+        error = (predicted - self.outputs[targets]).square().mean(1)
+        better = error < self.error[targets]
+        won = targets[better]
+        self.error[won], self.penalty[won], self.weight[won] = error[better], point.penalty[better], w[better]
+        # Waiting starts with the first non-zero weight: before it the path has not begun.
+        begun = torch.count_nonzero(w, dim=1) > 0
+        self.waited[targets] = torch.where(better, 0, self.waited[targets] + begun.long())
+        return self.waited[targets] < self.patience
+
+
+def _chunks(targets: int, design: Moments) -> Iterator[slice]:
+    """Targets solved together: enough for a product at full rate, few enough that the state stays in cache."""
+    size = 256 if design.gram.device.type == "cpu" else 4096
+    return (slice(start, min(start + size, targets)) for start in range(0, targets, size))
+
+
+def _bootstrap(
+    masks: np.ndarray, outputs: np.ndarray, penalty: torch.Tensor, weight: torch.Tensor, l1_ratio: float, count: int,
+    seed: int, device: torch.device | str,
+) -> np.ndarray:  # fmt: skip
+    """(t, n) standard deviation of the weights over resampled retrainings, penalties fixed."""
+    generator = np.random.default_rng(seed)
+    total, square = torch.zeros_like(weight), torch.zeros_like(weight)
+    for _ in range(count):
+        rows = generator.integers(0, len(masks), len(masks))
+        sample = moments(masks[rows], outputs[rows], device=device)
+        design = Design(sample)
+        for part in _chunks(len(weight), sample):
+            w, _ = solve(
+                design, sample.targets(part), penalty[part], l1_ratio=l1_ratio, start=weight[part], tol=1e-6, rounds=1
+            )
+            moved = w - weight[part]
+            total[part] += moved
+            square[part] += moved.square()
+    variance = (square - total.square() / count) / max(count - 1, 1)
+    return numpy64(variance.clamp(min=0).sqrt())

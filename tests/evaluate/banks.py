@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from types import SimpleNamespace
 
 import numpy as np
 
 from whence.attribution import Attribution
-
-
-@dataclass(frozen=True)
-class Sample:
-    masks: np.ndarray
-    outputs: np.ndarray
-    mask_index: np.ndarray
-    repeat: np.ndarray
-    seed: np.ndarray
+from whence.bank import MaskGroups, Sample
 
 
 class LinearBank:
@@ -51,7 +42,14 @@ class LinearBank:
             values = clean + noise * rng.normal(size=clean.shape)
             values = values.reshape(len(masks), *self.weight.shape[:-1])
             repeat = np.arange(len(masks)) % repeats
-            self._parts[name] = Sample(masks, values.astype(np.float32), index, repeat, index * 7 + repeat)
+            self._parts[name] = Sample(
+                masks,
+                values.astype(np.float32),
+                index,
+                repeat,
+                seed=index * 7 + repeat,
+                rows=index * 2 + repeat,
+            )
 
     def select(self, part, output):
         return self._parts[part]
@@ -59,7 +57,7 @@ class LinearBank:
     def by_mask(self, part, output):
         sample, seeds = self._parts[part], self.seeds if part == "held_out" else 1
         outputs = sample.outputs.reshape(-1, seeds, *sample.outputs.shape[1:])
-        return SimpleNamespace(masks=sample.masks[::seeds], outputs=outputs)
+        return MaskGroups(sample.masks[::seeds], outputs, sample.mask_index[::seeds])
 
     def truth(self, **changes):
         """The attribution that predicts the expected outputs."""

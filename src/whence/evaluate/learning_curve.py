@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -15,7 +15,7 @@ from whence.evaluate.result import Result, table, with_interval
 
 if TYPE_CHECKING:
     from whence.attribution import Attribution
-    from whence.bank import Bank
+    from whence.bank import Bank, MaskGroups, Sample
 
 
 class Fits(Protocol):
@@ -138,22 +138,42 @@ class FirstModels:
 
     def __init__(self, bank: Bank, count: int, output: str) -> None:
         self._bank = bank
-        self._last = _places(bank, output)[count - 1]
+        self._late = _fitting_rows(bank, output)[count:]
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._bank, name)
 
-    def select(self, part: str, output: str) -> Any:
+    def select(self, part: str | None = None, output: str | None = None) -> Sample:
         """As `Bank.select`, without the later rows."""
         sample = self._bank.select(part, output)
-        if part == "held_out":
-            return sample
-        early = _place(sample) <= self._last
-        kept = {
-            name: getattr(sample, name)[early]
-            for name in ("masks", "outputs", "mask_index", "repeat", "seed")
-        }
-        return replace(sample, **kept)
+        early = ~np.isin(sample.rows, self._late)
+        return replace(sample, **{field.name: getattr(sample, field.name)[early] for field in fields(sample)})
+
+    def by_mask(self, part: str | None = "held_out", output: str | None = None) -> MaskGroups:
+        """As `Bank.by_mask`, without masks of the later rows."""
+        if part != "held_out":
+            raise InputError(
+                "a learning curve shows methods only single retrainings; use select(part, output)."
+            )
+        return self._bank.by_mask(part, output)
+
+    def masks(self, part: str | None = None, rows: Any = None, **how: Any) -> np.ndarray:
+        """As `Bank.masks`, without the later rows."""
+        return self._bank.masks(part, self._early(part, rows), **how)
+
+    def packed_masks(self, part: str | None = None, rows: Any = None, **how: Any) -> np.ndarray:
+        """As `Bank.packed_masks`, without the later rows."""
+        return self._bank.packed_masks(part, self._early(part, rows), **how)
+
+    def outputs_of(
+        self, name: str | None = None, part: str | None = None, rows: Any = None, **how: Any
+    ) -> np.ndarray:
+        """As `Bank.outputs_of`, without the later rows."""
+        return self._bank.outputs_of(name, part, self._early(part, rows), **how)
+
+    def _early(self, part: str | None, rows: Any) -> list[int]:
+        known = self._bank.select(part).rows if rows is None else np.asarray(rows)
+        return known[~np.isin(known, self._late)].tolist()
 
 
 def first_models(bank: Bank, count: int, output: str) -> Any:
@@ -163,16 +183,11 @@ def first_models(bank: Bank, count: int, output: str) -> Any:
 
 def fitting_models(bank: Bank, output: str) -> int:
     """How many retrainings a method may fit to: the rows of the train and validation parts."""
-    return len(_places(bank, output))
+    return len(_fitting_rows(bank, output))
 
 
-def _places(bank: Bank, output: str) -> np.ndarray:
-    return np.sort(np.concatenate([_place(bank.select(part, output)) for part in ("train", "validation")]))
-
-
-def _place(sample: Any) -> np.ndarray:
-    """Position of each row in the plan, up to a monotone map."""
-    return np.asarray(sample.mask_index, np.int64) * 2**20 + np.asarray(sample.repeat, np.int64)
+def _fitting_rows(bank: Bank, output: str) -> np.ndarray:
+    return np.sort(np.concatenate([bank.select(part, output).rows for part in ("train", "validation")]))
 
 
 def _default(have: int) -> list[int]:

@@ -161,7 +161,7 @@ def read_labels(path: Path, name: str) -> np.ndarray | None:
     if not (path / name).exists():
         return None
     values = np.asarray(zarr.open_array(path / name, mode="r")[:])
-    return values if values.dtype.kind == "i" else values.astype(str)
+    return values if values.dtype.kind == "i" else np.array(values.tolist(), dtype=str)
 
 
 def grow(path: Path, columns: Mapping[str, Column], rows: int, plan: Any) -> None:
@@ -173,9 +173,7 @@ def grow(path: Path, columns: Mapping[str, Column], rows: int, plan: Any) -> Non
     if shape_of(path) >= rows:
         return
     with disk_full_is_clear(path, "the table of contents"):
-        for chunk in range(-(-rows // PLAN_CHUNK)):
-            for name, values in _plan_chunk(path, plan, chunk).items():
-                write_atomic(path / name / f"c.{chunk}", encode(values))
+        write_plan(path, rows, plan, again=False)
         for name in (
             *PLAN_COLUMNS,
             *(name for name in columns if name != "ok"),
@@ -197,10 +195,12 @@ def plan_rows(plan: Any, start: int, stop: int) -> dict[str, np.ndarray]:
     return {name: np.pad(getattr(rows, name).astype(dtype), padding) for name, dtype in PLAN_COLUMNS.items()}
 
 
-def _plan_chunk(path: Path, plan: Any, chunk: int) -> dict[str, np.ndarray]:
-    if all((path / name / f"c.{chunk}").exists() for name in PLAN_COLUMNS):
-        return {}
-    return plan_rows(plan, chunk * PLAN_CHUNK, (chunk + 1) * PLAN_CHUNK)
+def write_plan(path: Path, rows: int, plan: Any, again: bool) -> None:
+    """Write the plan's columns for at least `rows` rows; `again` replaces what is there, after damage."""
+    for chunk in range(-(-rows // PLAN_CHUNK)):
+        if again or not all((path / name / f"c.{chunk}").exists() for name in PLAN_COLUMNS):
+            for name, values in plan_rows(plan, chunk * PLAN_CHUNK, (chunk + 1) * PLAN_CHUNK).items():
+                write_atomic(path / name / f"c.{chunk}", encode(values))
 
 
 def _raise_shape(metadata: Path, rows: int) -> None:

@@ -39,7 +39,7 @@ def commit_block(
 ) -> bool:
     """Write the arrays of a whole block (rows along the first axis) and commit it."""
     commits = bank.path / "commits"
-    if _commits.marker(commits, block).exists():
+    if bank.is_committed(block):
         return False
     start, stop = bank.rows_of(block)
     checksums: dict[str, int] = {}

@@ -208,6 +208,10 @@ class Bank:
         """Committed blocks, ascending."""
         return _commits.committed(self.path / "commits")
 
+    def is_committed(self, block: int) -> bool:
+        """Whether `block` is committed, at this moment."""
+        return _commits.marker(self.path / "commits", block).exists()
+
     def rows_of(self, block: int) -> tuple[int, int]:
         """First row of a block and the row after its last."""
         start = block * self.block

@@ -55,12 +55,7 @@ def verify(bank: Bank) -> Verification:
     A bit that flipped, a file cut short or missing, a chunk that belongs to another row, and a mask that is
     not the plan's are all found. Outputs cannot be recomputed without training; `Bank.remake` does that."""
     blocks = bank.committed_blocks()
-    damaged = []
-    for block in blocks:
-        reason = _damage(bank, block)
-        if reason is not None:
-            damaged.append(Damage(block, bank.rows_of(block), reason))
-    damaged += _plan_damage(bank, blocks)
+    damaged = _block_damage(bank) + _plan_damage(bank, blocks)
     rows = sum(stop - start for start, stop in map(bank.rows_of, blocks))
     return Verification(len(blocks), rows, damaged)
 
@@ -70,12 +65,13 @@ def remake(
 ) -> list[int]:
     """See `Bank.remake`."""
     Bank.open(bank.path, study)
-    chosen = sorted({d.block for d in verify(bank).damaged} if blocks is None else set(blocks))
+    chosen = sorted({d.block for d in _block_damage(bank)} if blocks is None else set(blocks))
     unknown = [block for block in chosen if bank.rows_of(block)[0] >= bank.rows_wanted]
     if unknown:
         raise InputError(
             f"blocks has {unknown[:3]}, but the bank's rows end with block {bank.rows_wanted // bank.block}."
         )
+    _layout.write_plan(bank.path, bank.rows_wanted, bank.plan, again=True)
     trainer = study.trainer(device, engine=bank.engine)
     for block in chosen:
         rows = bank.plan.rows(*bank.rows_of(block))
@@ -83,6 +79,11 @@ def remake(
         bank.discard([block])  # only now: a failure in training leaves the bank as it was
         write_block(bank, block, retrained)
     return chosen
+
+
+def _block_damage(bank: Bank) -> list[Damage]:
+    reasons = ((block, _damage(bank, block)) for block in bank.committed_blocks())
+    return [Damage(block, bank.rows_of(block), reason) for block, reason in reasons if reason is not None]
 
 
 def _damage(bank: Bank, block: int) -> str | None:

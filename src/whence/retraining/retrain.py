@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -90,7 +90,7 @@ def retrain(
     with _executor(executor, study, workers, device, n) as running:
         known: dict[int, Retrained] = {}
         if bank is None:
-            engine, known = running.measure(plan, 0)
+            engine, known = running.measure(plan)
             _refuse_hopeless(known)
             size = block or choose_block(
                 n, engine["seconds_per_model"], running.workers, engine.get("stack", 1)
@@ -254,11 +254,17 @@ def _executor(
     return local(study, workers, device, most=n)
 
 
-def _refuse_hopeless(known: dict[int, Any]) -> None:
-    """When not one of the first rows could be trained, something is wrong with the study: say so, write
-    nothing."""
-    errors = [run.error for run in known.values()]
-    if errors and all(error is not None for error in errors):
-        raise RetrainingError(
-            f"the first {len(errors)} retrainings failed, so nothing was recorded: {errors[0]}"
+def _refuse_hopeless(known: dict[int, Retrained]) -> None:
+    """When none of the first rows gave a usable output, something is wrong with the study: write nothing."""
+    good = [run for run in known.values() if run.error is None]
+    if any(np.isfinite(value).all() for run in good for value in run.outputs.values()):
+        return
+    failed = next((run.error for run in known.values() if run.error is not None), None)
+    what = (
+        f"failed: {failed}"
+        if failed is not None
+        else (
+            "gave outputs that are not finite; lower the learning rate, or look at what the function returns"
         )
+    )
+    raise RetrainingError(f"nothing was recorded, for the first {len(known)} retrainings {what}")

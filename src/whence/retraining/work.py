@@ -5,12 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from whence.bank import Bank, BankError, checkpoints
 from whence.study.trainer import Retrained, Trainer
+
+if TYPE_CHECKING:
+    from whence.study import Study
+
+PROBE_ROWS = 256
+SLOW_SECONDS = 2.0
 
 Beat = Callable[[], None]
 
@@ -87,23 +93,27 @@ def _train(bank: Bank, trainer: Trainer, rows: list[int], keep_states: bool) -> 
     return trainer.train(masks, table.seed[inside], keep_states=keep_states)
 
 
-def measure(
-    trainer: Trainer, plan: Any, start: int, stop: int
-) -> tuple[dict[str, Any], dict[int, Retrained]]:
-    """How to train and how long a model takes, from a few rows; and the retrainings that this gave.
+def measure(study: Study, device: str | None, plan: Any) -> tuple[dict[str, Any], dict[int, Retrained]]:
+    """How to train and how long a model takes, from the first rows; and these rows, made.
 
-    A trainer that chooses among ways of training (`Trainer.choose`) measures for itself. Any other trains two
-    rows (one, when that takes seconds), the first of which also warms up, and neither is wasted."""
-    rows = plan.rows(start, stop)
-    masks = plan.subsets.masks(rows.mask_index)
+    A trainer that chooses among ways of training (`Trainer.choose`) measures a few steps first. Then one
+    stack of rows is trained for good (two rows where models are trained one by one, or one when that takes
+    seconds), so little is wasted, and a study that cannot work is found out before anything is written.
+    """
+    first = plan.rows(0, PROBE_ROWS if plan.count is None else min(PROBE_ROWS, plan.count))
+    masks = plan.masks(first)
+    engine: dict[str, Any] = {"driver": "loop", "stack": 1}
+    trainer = study.trainer(device)
     if type(trainer).choose is not Trainer.choose:
-        return trainer.choose(masks, rows.seed), {}
+        engine = trainer.choose(masks, first.seed)
+        trainer = study.trainer(device, engine=engine)
     known: dict[int, Retrained] = {}
-    seconds = 0.0
-    for i in range(min(2, len(rows))):
+    stack = engine["stack"]
+    for start in range(0, max(2, stack), stack):
+        rows = slice(start, start + stack)
         begin = perf_counter()
-        [known[start + i]] = trainer.train(masks[i : i + 1], rows.seed[i : i + 1])
-        seconds = perf_counter() - begin
-        if seconds > 2.0:
+        known.update(enumerate(trainer.train(masks[rows], first.seed[rows]), start))
+        engine["seconds_per_model"] = (perf_counter() - begin) / stack
+        if engine["seconds_per_model"] > SLOW_SECONDS:  # the second row only shows what warming up hid
             break
-    return {"driver": "loop", "stack": 1, "seconds_per_model": seconds}, known
+    return engine, known

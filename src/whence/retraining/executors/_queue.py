@@ -39,13 +39,14 @@ class Queue:
         self._look_elsewhere()
         while self._waiting:
             job = self._waiting.popleft()
-            if not job.only_checkpoints and self._committed(job):
+            if not self.bank.claim(job.block):
+                self._elsewhere.append(job)
+            elif self._committed(job):  # looked at after the claim: its last owner may just have finished
+                self.bank.claims.release(job.block)
                 self._count()
-            elif self.bank.claim(job.block):
+            else:
                 self._open.add(job.block)
                 return job
-            else:
-                self._elsewhere.append(job)
         return None
 
     def done(self, job: Job, done: Done) -> None:
@@ -83,21 +84,19 @@ class Queue:
         self.bank.claims.release(job.block)
 
     def _committed(self, job: Job) -> bool:
-        return job.block in self._done_blocks
+        return not job.only_checkpoints and self.bank.is_committed(job.block)
 
     def _look_elsewhere(self) -> None:
         """Once in a while: what did others commit, and what have they given up?"""
         now = time.monotonic()
-        if hasattr(self, "_done_blocks") and now - self._looked < LOOK_SECONDS:
+        if not self._elsewhere or now - self._looked < LOOK_SECONDS:
             return
         self._looked = now
-        self._done_blocks = set(self.bank.committed_blocks())
         still = []
         for job in self._elsewhere:
-            if not job.only_checkpoints and self._committed(job):
+            if self._committed(job):
                 self._count()
             elif self.bank.claim(job.block):
-                self.bank.claims.release(job.block)
                 self._waiting.append(job)
             else:
                 still.append(job)

@@ -53,7 +53,7 @@ def _serve(study: Any, device: str | None, pipe: Connection) -> None:
             return
         try:
             if kind == "measure":
-                answer: tuple[Any, ...] = ("measured", *work.measure(study.trainer(device), *rest))
+                answer: tuple[Any, ...] = ("measured", *work.measure(study, device, *rest))
             else:
                 path, job = rest
                 if bank is None or str(bank.path) != path:

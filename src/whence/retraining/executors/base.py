@@ -22,9 +22,8 @@ class Executor(ABC):
     workers: int
 
     @abstractmethod
-    def measure(self, plan: Any, start: int) -> tuple[dict[str, Any], dict[int, Retrained]]:
-        """Let a worker train a few rows from `start` on: how to train (as `Trainer.choose`), and rows already
-        made."""
+    def measure(self, plan: Any) -> tuple[dict[str, Any], dict[int, Retrained]]:
+        """Let a worker train the first rows: how to train (as `Trainer.choose`), and these rows."""
 
     @abstractmethod
     def run(self, bank: Bank, jobs: Sequence[Job], reporter: Reporter) -> None:

@@ -29,9 +29,9 @@ class Inline(Executor):
     def __init__(self, study: Study, device: str | None = None) -> None:
         self.study, self.device = study, device
 
-    def measure(self, plan: Any, start: int) -> tuple[dict[str, Any], dict[int, Retrained]]:
+    def measure(self, plan: Any) -> tuple[dict[str, Any], dict[int, Retrained]]:
         """See `Executor.measure`."""
-        return work.measure(self.study.trainer(self.device), plan, start, start + 2)
+        return work.measure(self.study, self.device, plan)
 
     def run(self, bank: Bank, jobs: Sequence[Job], reporter: Reporter) -> None:
         """See `Executor.run`."""

@@ -40,11 +40,11 @@ class Processes(Executor):
             self._pool.close()
             raise
 
-    def measure(self, plan: Any, start: int) -> tuple[dict[str, Any], dict[int, Retrained]]:
+    def measure(self, plan: Any) -> tuple[dict[str, Any], dict[int, Retrained]]:
         """See `Executor.measure`. The other workers idle meanwhile; it takes seconds once in a bank's
         life."""
         worker = self._pool.workers[0]
-        self._pool.send(worker, ("measure", plan, start, start + 2))
+        self._pool.send(worker, ("measure", plan))
         while True:
             for one, answer in self._pool.receive(1.0):
                 if answer is None:

@@ -25,7 +25,7 @@ class Effect(NamedTuple):
     """One training example's weight on one target: its id, its column, the weight in `Attribution.units`."""
 
     id: Any
-    index: int
+    index: int  # type: ignore[assignment]  # column; shadows tuple.index, which nobody needs here
     weight: float
 
 

@@ -1,0 +1,9 @@
+"""Ways to estimate attribution: one file, one class each. `regression` holds the solvers, on plain arrays."""
+
+from whence.methods.base import Method
+from whence.methods.datamodel import Datamodel
+from whence.methods.difference import DifferenceOfMeans
+from whence.methods.random import Random
+from whence.methods.similarity import Similarity
+
+__all__ = ["Datamodel", "DifferenceOfMeans", "Method", "Random", "Similarity"]

@@ -1,8 +1,9 @@
-"""LASSO and elastic net for all targets: the penalty chosen per target on validation retrainings, then a refit.
+"""LASSO and elastic net for all targets: the penalty chosen per target on validation retrainings, then a
+refit.
 
-Ilyas et al. 2022, section 3: one penalty per target along a path, refit on train + validation at that penalty. Unlike
-the released solver, the path starts at the true l_max, never at zero penalty, and weights are in 0/1 units.
-"""
+Ilyas et al. 2022, section 3: one penalty per target along a path, refit on train + validation at that
+penalty. Unlike the released solver, the path starts at the true l_max, never at zero penalty, and weights are
+in 0/1 units."""
 
 from __future__ import annotations
 
@@ -40,8 +41,9 @@ def lasso(
     Parameters
     ----------
     masks (m, n) bool, outputs (m, t) : retrainings to fit; several rows may share a mask
-    validation_masks, validation_outputs : retrainings that choose the penalty, of `penalties` values per target from
-        l_max down to `ratio` l_max. Not needed with a fixed `penalty`, a number or (t,), in units of 1/2m |r|^2.
+    validation_masks, validation_outputs : retrainings that choose the penalty, of `penalties` values per
+        target from l_max down to `ratio` l_max. Not needed with a fixed `penalty`, a number or (t,), in units
+        of 1/2m |r|^2.
     l1_ratio : 1 is LASSO, less is elastic net
     early_stopping, patience : end a target's path after `patience` penalties without a lower validation error
     refit : solve once more on train and validation together at the chosen penalty
@@ -50,23 +52,29 @@ def lasso(
 
     Returns
     -------
-    Fit with diagnostics penalty, nonzeros, validation_error (mean square, before the refit) and gap (duality gap of
-    the returned weights over var(y)/2: the objective is at most that far from its minimum).
+    Fit with diagnostics penalty, nonzeros, validation_error (mean square, before the refit) and gap (duality
+    gap of the returned weights over var(y)/2: the objective is at most that far from its minimum).
     """
     masks, outputs = check_rows(masks, outputs)
     if not 0 < l1_ratio <= 1:
         raise InputError(f"l1_ratio is {l1_ratio}, but it must be in (0, 1]; for 0 use ridge.")
     if not 0 < ratio < 1 or penalties < 2:
-        raise InputError(f"ratio {ratio} and penalties {penalties} give no path; pass a ratio in (0, 1) and 2 or more.")
+        raise InputError(
+            f"ratio {ratio} and penalties {penalties} give no path; pass a ratio in (0, 1) and 2 or more."
+        )
     train = moments(masks, outputs, device=device)
     design = Design(train)
     diagnostics: dict[str, np.ndarray] = {}
     if penalty is not None:
-        chosen = torch.as_tensor(np.broadcast_to(np.asarray(penalty, np.float64), outputs.shape[1:]).copy()).to(device)
+        chosen = torch.as_tensor(
+            np.broadcast_to(np.asarray(penalty, np.float64), outputs.shape[1:]).copy()
+        ).to(device)
         start, final = None, train
     else:
         if validation_masks is None or validation_outputs is None:
-            raise InputError("validation_masks and validation_outputs are missing: pass them, or a fixed penalty.")
+            raise InputError(
+                "validation_masks and validation_outputs are missing: pass them, or a fixed penalty."
+            )
         v_masks, v_outputs = check_rows(validation_masks, validation_outputs, what="validation", least=1)
         if v_masks.shape[1] != masks.shape[1] or v_outputs.shape[1] != outputs.shape[1]:
             raise InputError(
@@ -76,7 +84,15 @@ def lasso(
         best = _Best(train, v_masks, v_outputs, patience if early_stopping else penalties)
         for rows in _chunks(outputs.shape[1], train):
             best.start(rows)
-            walk(design, train.targets(rows), best.visit, count=penalties, ratio=ratio, l1_ratio=l1_ratio, tol=tol)
+            walk(
+                design,
+                train.targets(rows),
+                best.visit,
+                count=penalties,
+                ratio=ratio,
+                l1_ratio=l1_ratio,
+                tol=tol,
+            )
         chosen, start, final = best.penalty, best.weight, train
         diagnostics["validation_error"] = numpy64(best.error)
         if refit:
@@ -88,14 +104,18 @@ def lasso(
     gap = torch.zeros_like(final.variance)
     for rows in _chunks(len(gap), final):
         begin = None if start is None else start[rows]
-        weight[rows], gap[rows] = solve(design, final.targets(rows), chosen[rows], l1_ratio=l1_ratio, start=begin)
+        weight[rows], gap[rows] = solve(
+            design, final.targets(rows), chosen[rows], l1_ratio=l1_ratio, start=begin
+        )
     # A penalty that weights never left is reported as the smallest that explains them: l_max of this target.
     diagnostics |= {
         "penalty": numpy64(torch.where(chosen > 0, chosen, largest_penalty(final, l1_ratio))),
         "nonzeros": numpy64(torch.count_nonzero(weight, dim=1)).astype(np.int64),
         "gap": numpy64(gap),
     }
-    error = _bootstrap(masks, outputs, chosen, weight, l1_ratio, bootstrap, seed, device) if bootstrap else None
+    error = (
+        _bootstrap(masks, outputs, chosen, weight, l1_ratio, bootstrap, seed, device) if bootstrap else None
+    )
     return Fit(numpy64(weight), numpy64(final.bias(weight)), error, diagnostics)
 
 
@@ -105,7 +125,8 @@ class _Best:
     def __init__(self, train: Moments, masks: np.ndarray, outputs: np.ndarray, patience: int):
         t, n = train.cross.shape
         device = train.cross.device
-        # Residuals of validation rows are centred with the means of the training rows: the bias is then implied.
+        # Residuals of validation rows are centred with the means of the training rows: the bias is then
+        # implied.
         s = torch.as_tensor(masks, device=device).double() - train.mask_mean
         self.design = s.T.float().contiguous()  # (n, validation rows)
         self.outputs = (torch.as_tensor(outputs, device=device).double() - train.output_mean).T.float()
@@ -135,15 +156,22 @@ class _Best:
 
 
 def _chunks(targets: int, design: Moments) -> Iterator[slice]:
-    """Targets solved together: enough for a product at full rate, few enough that the state stays in cache."""
+    """Targets solved together: enough for a product at full rate, few enough that the state stays in
+    cache."""
     size = 256 if design.gram.device.type == "cpu" else 4096
     return (slice(start, min(start + size, targets)) for start in range(0, targets, size))
 
 
 def _bootstrap(
-    masks: np.ndarray, outputs: np.ndarray, penalty: torch.Tensor, weight: torch.Tensor, l1_ratio: float, count: int,
-    seed: int, device: torch.device | str,
-) -> np.ndarray:  # fmt: skip
+    masks: np.ndarray,
+    outputs: np.ndarray,
+    penalty: torch.Tensor,
+    weight: torch.Tensor,
+    l1_ratio: float,
+    count: int,
+    seed: int,
+    device: torch.device | str,
+) -> np.ndarray:
     """(t, n) standard deviation of the weights over resampled retrainings, penalties fixed."""
     generator = np.random.default_rng(seed)
     total, square = torch.zeros_like(weight), torch.zeros_like(weight)
@@ -153,7 +181,13 @@ def _bootstrap(
         design = Design(sample)
         for part in _chunks(len(weight), sample):
             w, _ = solve(
-                design, sample.targets(part), penalty[part], l1_ratio=l1_ratio, start=weight[part], tol=1e-6, rounds=1
+                design,
+                sample.targets(part),
+                penalty[part],
+                l1_ratio=l1_ratio,
+                start=weight[part],
+                tol=1e-6,
+                rounds=1,
             )
             moved = w - weight[part]
             total[part] += moved

@@ -1,8 +1,8 @@
 """Second moments of masks and outputs: everything the linear solvers need to know about the retrainings.
 
-All targets share one design, the 0/1 masks S (m, n), so the n x n matrix of counts is made once and every penalty of
-every target is then solved without touching the m rows again. Counts of 0/1 columns are whole numbers: they are summed
-exactly, and centring happens in float64.
+All targets share one design, the 0/1 masks S (m, n), so the n x n matrix of counts is made once and every
+penalty of every target is then solved without touching the m rows again. Counts of 0/1 columns are whole
+numbers: they are summed exactly, and centring happens in float64.
 """
 
 from __future__ import annotations
@@ -43,11 +43,18 @@ class Moments:
     def targets(self, rows: slice | torch.Tensor) -> Moments:
         """The same design, some of the targets."""
         return Moments(
-            self.gram, self.cross[rows], self.variance[rows], self.mask_mean, self.output_mean[rows], self.rows
+            self.gram,
+            self.cross[rows],
+            self.variance[rows],
+            self.mask_mean,
+            self.output_mean[rows],
+            self.rows,
         )
 
 
-def check_rows(masks: np.ndarray, outputs: np.ndarray, *, what: str = "", least: int = 2) -> tuple[np.ndarray, np.ndarray]:
+def check_rows(
+    masks: np.ndarray, outputs: np.ndarray, *, what: str = "", least: int = 2
+) -> tuple[np.ndarray, np.ndarray]:
     """Masks (m, n) bool and outputs (m, t) float, or one sentence that says what is wrong with them."""
     prefix = f"{what}_" if what else ""
     masks, outputs = np.asarray(masks), np.asarray(outputs)
@@ -60,11 +67,15 @@ def check_rows(masks: np.ndarray, outputs: np.ndarray, *, what: str = "", least:
         )
     if masks.dtype != bool:
         if not np.isin(masks, (0, 1)).all():
-            raise InputError(f"{prefix}masks holds values other than 0 and 1; pass one bool a training example.")
+            raise InputError(
+                f"{prefix}masks holds values other than 0 and 1; pass one bool a training example."
+            )
         masks = masks.astype(bool)
     if not np.isfinite(outputs).all():
         bad = int((~np.isfinite(outputs)).any(1).sum())
-        raise InputError(f"{prefix}outputs has non-finite values in {bad} of {len(outputs)} rows; leave those rows out.")
+        raise InputError(
+            f"{prefix}outputs has non-finite values in {bad} of {len(outputs)} rows; leave those rows out."
+        )
     if len(masks) < least:
         raise InputError(f"{prefix}masks has {len(masks)} retrainings, but at least {least} are needed.")
     return masks, outputs
@@ -111,7 +122,8 @@ def pooled(a: Moments, b: Moments) -> Moments:
 def _counts(s: torch.Tensor) -> torch.Tensor:
     """s^T s of a 0/1 matrix (b, n), exactly."""
     if s.device.type == "cpu" and hasattr(torch, "_int_mm"):
-        # Bytes into 32-bit integers: exact, and several times the rate of float32 where the processor has VNNI.
+        # Bytes into 32-bit integers: exact, and several times the rate of float32 where the processor has
+        # VNNI.
         bytes_ = s.to(torch.int8)
         return torch._int_mm(bytes_.T, bytes_)
     floats = s.to(torch.float32)

@@ -4,28 +4,29 @@ Per target y the objective over weights w (in 0/1 units) and an unpenalised bias
 
     P(w) = 1/2m ||y - b - S w||^2 + l ( a ||w||_1 + (1 - a)/2 ||w||^2 ),        a = l1_ratio, 1 for LASSO.
 
-Eliminating b centres S and y. With G = cov(S), q = cov(S, y) and the correlations g = q - G w of the residual,
+Eliminating b centres S and y. With G = cov(S), q = cov(S, y) and residual correlations g = q - G w,
 
-    P(w) = 1/2 (var(y) - w.(q + g)) + l (...),   optimal  <=>  w = soft(w + s g, s l a) / (1 + s l (1 - a)), s > 0.
+    P(w) = 1/2 (var(y) - w.(q + g)) + l (...),
+    w is optimal  <=>  w = soft(w + s g, s l a) / (1 + s l (1 - a))   for any step s > 0.
 
 Masks are not standardised: columns of a fixed-size design share the variance keep (1 - keep), so that would only
 rename the penalty. Hence l_max = max_j |q_j| / a exactly: at l_max all weights are zero, just below it one is not.
 
-Why this algorithm: G is dense, shared by all targets and, for random masks, well conditioned (its eigenvalues spread
-like (1 +- sqrt(n/m))^2), so a step for all targets is a matrix product at the machine's full rate and few steps are
-needed. Coordinate descent on one target at a time needs as many passes and runs each at the speed of memory.
+Why this algorithm: G is dense, shared by all targets and, for random masks, well conditioned (its eigenvalues
+spread like (1 +- sqrt(n/m))^2), so a step for all targets is a matrix product at the machine's full rate and few
+steps are needed. Coordinate descent one target at a time needs as many passes, each at the speed of memory.
 
   1. Walk the penalties l_k = l_max ratio^(k/(K-1)) downwards, all targets in step, in units of the penalty
      (x = w/l, h = g/l), so that every target has the same threshold.
   2. Predict. Between kinks of the path w and g are linear in l: extrapolate both from the last two penalties.
-  3. Sweep over blocks of coordinates: a proximal step d on the block, then h -= d G[block] (of the few coordinates
-     that moved, or all of them by a dense product).
-  4. Sweep again the targets for which a further step would still lower P by more than tol var(y)/2. Where sweeps are
-     slow (ill-conditioned designs) jump along the last displacement first; g is linear, so that costs no product.
+  3. Sweep over blocks of coordinates: a proximal step d on the block, then h -= d G[block], adding the rows of
+     the few coordinates that moved or, when many did, by a dense product.
+  4. Sweep again the targets of which a further step would still lower P by more than tol var(y)/2. Where sweeps
+     are slow (ill-conditioned designs) jump along the last displacement first: g is linear, so the jump is free.
   5. The duality gap certifies each point.
 
-State and products are float32, in which whole sweeps of rounding stay below 1e-2 of a threshold: no loss in P at 1e-6.
-`solve` ends with the residual correlations recomputed in float64.
+State and products are float32; their rounding moves h by less than 1e-2 of a threshold over a whole path, which
+changes P in the seventh digit. `solve` recomputes h in float64 and so ends in float64 accuracy.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ import torch
 
 from whence.methods.regression.moments import Moments
 
-# Below this share of coordinates that moved, adding their rows of G is faster than a dense product (measured).
+# Below this share of coordinates that moved, adding their rows of G is faster than a dense product
+# (measured).
 SPARSE_BELOW = {"cpu": 0.3, "cuda": 0.02}
 TOLERANCE = 2e-7
 
@@ -47,7 +49,8 @@ def soft(u: torch.Tensor, threshold: float) -> torch.Tensor:
 
 
 def times(d: torch.Tensor, rows: torch.Tensor) -> torch.Tensor | None:
-    """d (t, b) @ rows (b, n) by adding scaled rows, or None where d has too many non-zeros for that to pay."""
+    """d (t, b) @ rows (b, n) by adding scaled rows, or None where d has too many non-zeros for that to
+    pay."""
     counts = torch.count_nonzero(d, dim=1)
     if int(counts.sum()) > SPARSE_BELOW.get(d.device.type, 0.02) * d.numel():
         return None
@@ -64,7 +67,8 @@ class Design:
         n = len(gram)
         block = block or min(max(moments.rows // 16, 32), 500)
         self.blocks = [(slice(s, min(s + block, n)), gram[s : s + block]) for s in range(0, n, block)]
-        # 1/variance is the Newton step of a lone coordinate; a proximal step s lowers P if s < 2/top eigenvalue.
+        # 1/variance is the Newton step of a lone coordinate; a proximal step s lowers P if s < 2/top
+        # eigenvalue.
         variance = float(moments.gram.diagonal().max())
         top = max(_top_eigenvalue(rows[:, cols]) for cols, rows in self.blocks)
         self.step = min(1 / variance, 1.5 / top) if variance > 0 else 1.0
@@ -84,7 +88,9 @@ class Design:
             else:
                 h -= moved
 
-    def next_gain(self, x: torch.Tensor, h: torch.Tensor, l1: float, ridge: torch.Tensor | None) -> torch.Tensor:
+    def next_gain(
+        self, x: torch.Tensor, h: torch.Tensor, l1: float, ridge: torch.Tensor | None
+    ) -> torch.Tensor:
         """(t,) by how much a further proximal step would lower P, in units of the penalty squared."""
         after = soft(torch.add(x, h, alpha=self.step), self.step * l1)
         if ridge is not None:
@@ -94,7 +100,8 @@ class Design:
 
 @dataclass
 class Point:
-    """All targets still walking, at their k-th penalty, in units of it: x = w/l, h = g/l, q = cross/l, y = var/l^2."""
+    """All targets still walking, at their k-th penalty, in units of it: x = w/l, h = g/l, q = cross/l, y =
+    var/l^2."""
 
     k: int
     targets: torch.Tensor  # (t,) which
@@ -113,8 +120,8 @@ class Point:
     def objective_and_gap(self) -> tuple[torch.Tensor, torch.Tensor]:
         """(t,) P and P - D >= P - min P, in units of the output squared.
 
-        D is the best dual value on the ray of the residual r: D(s) = s y.r - s^2 |r|^2/2 with s |corr| <= l a. The ridge
-        part is a LASSO on data with rows sqrt(l (1 - a)) I appended.
+        D is the best dual value on the ray of the residual r: D(s) = s y.r - s^2 |r|^2/2 with s |corr| <= l
+        a. The ridge part is a LASSO on data with rows sqrt(l (1 - a)) I appended.
         """
         x, h = self.x, self.h
         l1 = self.l1 * torch.linalg.vector_norm(x, 1, dim=1)
@@ -148,7 +155,8 @@ def walk(
     tol: float = TOLERANCE,
     max_sweeps: int = 500,
 ) -> None:
-    """Follow the path of every target; `visit` sees each point and may return (t,) bool: which targets walk on."""
+    """Follow the path of every target; `visit` sees each point and may return (t,) bool: which targets walk
+    on."""
     top = largest_penalty(moments, l1_ratio)
     top = torch.where(top > 0, top, 1.0)  # a constant target: all its weights are zero at any penalty
     rho = ratio ** (1 / max(count - 1, 1))
@@ -190,7 +198,8 @@ def descend(
     tol: float,
     max_sweeps: int,
 ) -> None:
-    """Sweep until no target's P would fall by more than tol y/2 in a further step. x and h change in place."""
+    """Sweep until no target's P would fall by more than tol y/2 in a further step. x and h change in
+    place."""
     limit = tol * y / 2
     left = None  # rows still to sweep; None: all of them, without copying
     x_last = h_last = None
@@ -217,10 +226,16 @@ def descend(
 
 
 def _jump(
-    x: torch.Tensor, h: torch.Tensor, x0: torch.Tensor, h0: torch.Tensor, q: torch.Tensor, l1: float,
+    x: torch.Tensor,
+    h: torch.Tensor,
+    x0: torch.Tensor,
+    h0: torch.Tensor,
+    q: torch.Tensor,
+    l1: float,
     ridge: torch.Tensor | None,
-) -> None:  # fmt: skip
-    """Exact line search along the last displacement x - x0, for the targets whose objective it lowers; in place."""
+) -> None:
+    """Exact line search along the last displacement x - x0, for the targets whose objective it lowers; in
+    place."""
     d, gd = x - x0, h0 - h
     slope = h - l1 * x.sign()
     curve = torch.linalg.vecdot(d, gd)
@@ -253,8 +268,8 @@ def solve(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """One penalty a target (t,): weights (t, n) float64 and relative duality gaps (t,), gap / (var(y)/2).
 
-    Iterative refinement: each round recomputes the residual correlations in float64 and descends in float32 from there.
-    """
+    Iterative refinement: each round recomputes the residual correlations in float64 and descends in float32
+    from there."""
     unit = torch.where(penalty > 0, penalty, 1.0)
     cross, y = moments.cross / unit[:, None], (moments.variance / unit.square())
     ridge = None if l1_ratio == 1 else ((1 - l1_ratio) * unit[:, None])
@@ -271,7 +286,8 @@ def solve(
 
 
 def _top_eigenvalue(block: torch.Tensor, iterations: int = 30) -> float:
-    """Largest eigenvalue of a symmetric block by power iteration (a few per cent low at worst, which 1.5/top allows)."""
+    """Largest eigenvalue of a symmetric block by power iteration (a few per cent low at worst, which 1.5/top
+    allows)."""
     v = torch.linspace(1, 2, len(block), dtype=block.dtype, device=block.device)
     v = v * torch.where(torch.arange(len(block), device=block.device) % 2 == 0, 1.0, -0.9)
     for _ in range(iterations):

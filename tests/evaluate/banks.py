@@ -67,7 +67,7 @@ class LinearBank:
             "train_ids": self.train_ids,
             "calibrated": True,
             "method": "truth",
-            "provenance": {"study_fingerprint": "study"},
+            "provenance": {"study": "study"},
         }
         return Attribution(**{**given, **changes})
 

@@ -141,4 +141,4 @@ def test_attribution_of_something_else(study):
     with pytest.raises(InputError, match="targets that the study lacks"):
         check(attribution(study, target_ids=[f"x{i}" for i in range(TARGETS)]), study)
     with pytest.raises(InputError, match="another study"):
-        check(attribution(study, provenance={"study_fingerprint": "0" * 64}), study)
+        check(attribution(study, provenance={"study": "0" * 64}), study)

@@ -168,7 +168,7 @@ def test_comparison_aligns_targets_in_any_order(bank):
 
 def test_bad_input_gets_one_sentence(bank):
     cases = {
-        "another study": bank.truth(provenance={"study_fingerprint": "other"}),
+        "another study": bank.truth(provenance={"study": "other"}),
         "weighs 39 training examples": bank.truth(weight=bank.weight[:, 1:], train_ids=bank.train_ids[1:]),
         "unknown to the bank: x0, x1, x2 and 37 more": bank.truth(train_ids=[f"x{i}" for i in range(40)]),
         "30 targets that the bank has not recorded": bank.truth(target_ids=np.arange(30)),

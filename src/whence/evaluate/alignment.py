@@ -103,7 +103,7 @@ def predictions(attribution: Attribution, bank: Bank, held: Heldout) -> np.ndarr
 
 
 def _same_study(attribution: Attribution, bank: Bank) -> None:
-    made_for = attribution.provenance.get("study_fingerprint")
+    made_for = attribution.provenance.get("study")
     if made_for is not None and bank.study_fingerprint is not None and made_for != bank.study_fingerprint:
         raise InputError(
             f"attribution was estimated for another study (fingerprint {str(made_for)[:12]}, the bank has "

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 class Fits(Protocol):
     """A method of `whence.methods` that reads retrainings."""
 
-    def attribute(self, bank: Any) -> Attribution: ...
+    def attribute(self, source: Any, output: str | None = None) -> Attribution: ...
 
 
 @dataclass(frozen=True)
@@ -96,8 +96,8 @@ def learning_curve(
 
     Parameters
     ----------
-    method : anything with ``attribute(bank)``. It sees the first `models` rows of the train and validation
-        parts together, in the order of the plan, which is a random sample.
+    method : anything with ``attribute(bank, output)``. It sees the first `models` rows of the train and
+        validation parts together, in the order of the plan, which is a random sample.
     bank : with train, validation and held-out rows.
     models : numbers of retrained models; default doubles from about 1/32 of what there is up to all of it.
     output, rank, bootstrap, seed : as in `lds`.
@@ -119,7 +119,7 @@ def learning_curve(
     rows = []
     name = ""
     for count in sorted(set(counts)):
-        attribution = method.attribute(first_models(bank, count, output))
+        attribution = method.attribute(first_models(bank, count, output), output)
         name = attribution.method or type(method).__name__
         score = lds(attribution, bank, "held_out", output, rank, bootstrap, seed)
         low, high = score.interval or (None, None)
@@ -191,4 +191,4 @@ def _fitting_rows(bank: Bank, output: str) -> np.ndarray:
 
 
 def _default(have: int) -> list[int]:
-    return sorted({count for count in (have >> shift for shift in range(5, -1, -1)) if count >= 20} | {have})
+    return sorted({count for count in (have >> shift for shift in range(5, -1, -1)) if count >= 32} | {have})

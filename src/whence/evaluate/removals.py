@@ -29,7 +29,7 @@ def check(
         raise InputError(
             f"attribution explains {output!r}, but the study records {', '.join(map(repr, study.outputs))}."
         )
-    made_for = attribution.provenance.get("study_fingerprint")
+    made_for = attribution.provenance.get("study")
     if made_for is not None and made_for != study.fingerprint:
         raise InputError(
             f"attribution was estimated for another study (fingerprint {str(made_for)[:12]}, this one has "

@@ -25,7 +25,7 @@ def write_block(bank: Bank, block: int, retrained: list[Retrained]) -> bool:
     arrays, errors = block_arrays(bank, block, retrained)
     arrays["masks"] = pack(bank.plan.masks(bank.plan.rows(start, stop)))
     seconds = [round(float(run.seconds), 6) for run in retrained]
-    return commit_block(bank, block, arrays, seconds, errors, versions(), _machine())
+    return commit_block(bank, block, arrays, seconds, errors, _versions(), _machine())
 
 
 def commit_block(
@@ -99,6 +99,11 @@ def block_arrays(
                 errors[start + i] = f"{name} is not finite for {wrong} of {column.trailing[0]} targets"
     arrays["ok"] = np.array([start + i not in errors for i in range(stop - start)])
     return arrays, errors
+
+
+@cache
+def _versions() -> dict[str, str]:
+    return versions()
 
 
 @cache

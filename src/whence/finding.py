@@ -1,0 +1,170 @@
+"""Finding: what an application concluded, together with its evidence.
+
+A Finding is plain data. Applications return one, `whence.report` and the explorer draw it; nothing here knows how to
+draw, so that a room that finds something does not depend on a room that shows it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from whence.errors import InputError
+
+CHART_KINDS = ("bars", "scatter", "lines", "histogram")
+
+
+@dataclass(frozen=True)
+class Series:
+    """One named set of points of a `Chart`.
+
+    Parameters
+    ----------
+    name : str
+        What the points are, as a reader should see it next to them.
+    x, y : sequences of equal length
+        Positions. Bars read category names from `x` and lengths from `y`; a histogram reads raw values from `x` only.
+    low, high : sequences, optional
+        Ends of an interval around each `y`, in the units of `y` (not offsets).
+    labels : sequence of str, optional
+        What each point is, shown on hover.
+    """
+
+    name: str
+    x: Sequence[Any]
+    y: Sequence[float] = ()
+    low: Sequence[float] | None = None
+    high: Sequence[float] | None = None
+    labels: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        for role in ("y", "low", "high", "labels"):
+            values = getattr(self, role)
+            if values is not None and len(values) not in (0, len(self.x)):
+                raise InputError(
+                    f"`{role}` of series {self.name!r} has {len(values)} entries for {len(self.x)} points; "
+                    "give one entry a point."
+                )
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A figure as data: a kind, its series, and what the axes are (with units)."""
+
+    kind: Literal["bars", "scatter", "lines", "histogram"]
+    series: Sequence[Series]
+    x_title: str = ""
+    y_title: str = ""
+    diagonal: bool = False  # a scatter of predicted against realised wants the line y = x
+
+    def __post_init__(self) -> None:
+        if self.kind not in CHART_KINDS:
+            raise InputError(f"`kind` is {self.kind!r}; a chart is one of {', '.join(CHART_KINDS)}.")
+        if not self.series:
+            raise InputError("`series` is empty; a chart shows at least one series.")
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Examples that a finding points at: a caption, which side they are from, positions, and a note for each.
+
+    Parameters
+    ----------
+    caption : str
+    indices : sequence of int
+        Positions (0-based) on the training or the target side of the study.
+    side : "train" or "target"
+    notes : sequence of str, optional
+        One short line under each example, such as its weight.
+    """
+
+    caption: str
+    indices: Sequence[int]
+    side: Literal["train", "target"] = "train"
+    notes: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        if self.side not in ("train", "target"):
+            raise InputError(f"`side` is {self.side!r}; it is 'train' or 'target'.")
+        if self.notes is not None and len(self.notes) != len(self.indices):
+            raise InputError(
+                f"`notes` has {len(self.notes)} lines for {len(self.indices)} examples; give one each."
+            )
+
+
+@dataclass(frozen=True)
+class Table:
+    """Columns and rows, in the order in which they are to be read. Cells are text or numbers; None is "not known"."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+
+    def __post_init__(self) -> None:
+        for number, row in enumerate(self.rows):
+            if len(row) != len(self.columns):
+                raise InputError(
+                    f"row {number} of `rows` has {len(row)} cells for {len(self.columns)} columns."
+                )
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What an application concluded, with its evidence.
+
+    Parameters
+    ----------
+    title : str
+        A few words, such as "Support of test/17".
+    statement : str
+        One sentence that states the conclusion with its numbers and units.
+    table : Table, optional
+    chart : Chart, optional
+    examples : sequence of Examples, optional
+    verified : str or None
+        How the conclusion was checked by retraining ("removed together in 20 fresh retrainings"). None means that it
+        was not, and is shown as such.
+    meaning : str
+        What the numbers mean: sign and units (usually `Attribution.meaning`).
+    provenance : mapping
+        JSON-able: method, settings, seeds, fingerprints, versions.
+    """
+
+    title: str
+    statement: str
+    table: Table | None = None
+    chart: Chart | None = None
+    examples: Sequence[Examples] = ()
+    verified: str | None = None
+    meaning: str = ""
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for role in ("title", "statement"):
+            if not getattr(self, role).strip():
+                raise InputError(f"`{role}` of a Finding is empty; say in words what was found.")
+        try:
+            json.dumps(_plain(self.provenance))
+        except (TypeError, ValueError) as error:
+            raise InputError(f"`provenance` must be JSON-able; {error}.") from None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as JSON-able dicts and lists (for `--json` and for files)."""
+        return {name: _plain(getattr(self, name)) for name in self.__dataclass_fields__}
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "__dataclass_fields__"):
+        return {name: _plain(getattr(value, name)) for name in value.__dataclass_fields__}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, list | tuple | range):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,116 @@
+"""The chart of a Finding, drawn in the house style."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from whence.finding import Chart, Series
+from whence.report.figures.theme import colour, figure, label, plain
+
+if TYPE_CHECKING:
+    from plotly.graph_objects import Figure
+
+_ROLES = ("accent", "warm", "muted", "accent_second", "neutral")
+
+
+def chart(spec: Chart) -> Figure:
+    """A plotly figure of `spec`. Series are told apart by colour and named in the line above the picture."""
+    draw = {"bars": _bars, "scatter": _points, "lines": _points, "histogram": _histogram}[spec.kind]
+    fig = figure(
+        380,
+        x={"title": {"text": plain(spec.x_title)}, "nticks": 8},
+        y={"title": {"text": plain(spec.y_title)}, "nticks": 7},
+        margin={"t": 34 if len(spec.series) > 1 else 12, "b": 50},
+        barmode="group",
+    )
+    for series, role in zip(spec.series, _ROLES * len(spec.series)):
+        draw(fig, series, role, spec.kind)
+    if spec.diagonal:
+        ends = np.array([v for s in spec.series for v in (*s.x, *s.y)], float)
+        low, high = float(np.nanmin(ends)), float(np.nanmax(ends))
+        fig.add_shape(
+            type="line",
+            x0=low,
+            x1=high,
+            y0=low,
+            y1=high,
+            line={"color": colour("zero"), "width": 1.2, "dash": "dot"},
+            layer="below",
+        )
+    if len(spec.series) > 1:
+        names = [
+            f'<span style="color:{colour(role)}">● {plain(s.name)}</span>'
+            for s, role in zip(spec.series, _ROLES * len(spec.series))
+        ]
+        label(fig, "   ".join(names), x=0, xref="paper", y=1, yref="paper", yanchor="bottom", yshift=8)
+    return fig
+
+
+def _bars(fig: Figure, series: Series, role: str, kind: str) -> None:
+    fig.add_bar(
+        x=[plain(x) for x in series.x],
+        y=list(map(float, series.y)),
+        marker={"color": colour(role)},
+        error_y=_error(series, role),
+        name=plain(series.name),
+        text=_labels(series),
+        textposition="none",
+        hovertemplate="%{x}<br>%{y:.3~g}" + _hover(series),
+    )
+
+
+def _points(fig: Figure, series: Series, role: str, kind: str) -> None:
+    line = kind == "lines"
+    point = f"{role}_point" if role in ("accent", "warm", "neutral") else role
+    fig.add_scatter(
+        x=list(series.x),
+        y=list(map(float, series.y)),
+        mode="lines+markers" if line else "markers",
+        line={"color": colour(role), "width": 2.2},
+        marker={"color": colour(role if line else point), "size": 7 if line else 8},
+        error_y=_error(series, role),
+        name=plain(series.name),
+        text=_labels(series),
+        hovertemplate="%{x}, %{y:.3~g}" + _hover(series),
+    )
+
+
+def _histogram(fig: Figure, series: Series, role: str, kind: str) -> None:
+    values = np.asarray(series.x, float)
+    counts, edges = np.histogram(
+        values[np.isfinite(values)], bins=min(50, max(10, int(np.sqrt(len(values)))))
+    )
+    centres = (edges[:-1] + edges[1:]) / 2
+    fig.add_bar(
+        x=centres.tolist(),
+        y=counts.tolist(),
+        width=float(np.diff(edges)[0] * 0.92),
+        marker={"color": colour(role)},
+        name=plain(series.name),
+        hovertemplate="about %{x:.3~g}<br>%{y:,}<extra></extra>",
+    )
+
+
+def _error(series: Series, role: str) -> dict[str, Any] | None:
+    if series.low is None or series.high is None:
+        return None
+    y = np.asarray(series.y, float)
+    return {
+        "type": "data",
+        "symmetric": False,
+        "array": (np.asarray(series.high, float) - y).tolist(),
+        "arrayminus": (y - np.asarray(series.low, float)).tolist(),
+        "color": colour("ink"),
+        "thickness": 1.3,
+        "width": 3,
+    }
+
+
+def _labels(series: Series) -> list[str] | None:
+    return [plain(words) for words in series.labels] if series.labels else None
+
+
+def _hover(series: Series) -> str:
+    return ("<br>%{text}" if series.labels else "") + "<extra></extra>"

@@ -53,7 +53,7 @@ def test_others_are_refused_in_one_sentence(tmp_path):
     with pytest.raises(whence.InputError, match="belongs to another study"):
         merge([bank.path, other.path], tmp_path / "to")
     third = Bank.create(tmp_path / "c.zarr", study(), plan(held_out=0.2))
-    with pytest.raises(whence.InputError, match="held_out is 0.2 there"):
+    with pytest.raises(whence.InputError, match=r"held_out is 0\.2 there"):
         merge([bank.path, third.path], tmp_path / "to")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["a.zarr", "b.zarr", "c.zarr"]
 
@@ -70,7 +70,7 @@ def test_a_damaged_bank_is_not_merged(tmp_path):
     left, right = make(tmp_path / "l.zarr", blocks=[0]), make(tmp_path / "r.zarr", blocks=[1])
     chunk = right.path / "margin" / "c.1.0"
     chunk.write_bytes(chunk.read_bytes()[:-1])
-    with pytest.raises(BankError, match="block 1 of .* is damaged"):
+    with pytest.raises(BankError, match=r"block 1 of .* is damaged"):
         merge([left.path, right.path], tmp_path / "to")
     fill(right, study(), [0])
     assert not (tmp_path / "to").exists()

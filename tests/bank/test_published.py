@@ -54,7 +54,7 @@ def test_several_files_are_read_as_one_and_resumed(files):
 
 
 def test_unfinished_and_infinite_rows_are_kept_apart(files):
-    folder, masks, margins, _ = files
+    folder, _, margins, _ = files
     margins = margins.copy()
     margins[3, 2] = np.inf
     np.save(folder / "train_margins.npy", margins)
@@ -113,7 +113,7 @@ def test_a_pickle_is_not_run(tmp_path):
             return (exec, ("raise SystemExit('ran')",))
 
     torch.save({"weight": Evil(), "bias": 0}, tmp_path / "dm.pt")
-    with pytest.raises(Exception, match="[Ww]eights"):
+    with pytest.raises(Exception, match=r"[Ww]eights"):
         read_datamodels(tmp_path / "dm.pt", keep=0.5, standardised=True)
     torch.save({"w": torch.zeros(2)}, tmp_path / "dm.pt")
     with pytest.raises(whence.InputError, match="has no weight and no bias"):

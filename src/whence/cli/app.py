@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from whence.cli import attribute, bank, evaluate, report, retrain
+from whence.cli import attribute, bank, demo, evaluate, report, retrain
 from whence.errors import InputError
 
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130  # exit codes
@@ -61,6 +61,7 @@ def _options(
 
 
 # in the order in which they are used
+app.command("demo")(demo.demo)
 app.command("retrain")(retrain.retrain)
 app.command("attribute")(attribute.attribute)
 app.command("evaluate")(evaluate.evaluate)

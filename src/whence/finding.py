@@ -1,6 +1,7 @@
 """Finding: what an application concluded, together with its evidence.
 
-A Finding is plain data. Applications return one, `whence.report` and the explorer draw it; nothing here knows how to
+A Finding is plain data. Applications return one, `whence.report` and the explorer draw it; nothing here
+knows how to
 draw, so that a room that finds something does not depend on a room that shows it.
 """
 
@@ -27,7 +28,8 @@ class Series:
     name : str
         What the points are, as a reader should see it next to them.
     x, y : sequences of equal length
-        Positions. Bars read category names from `x` and lengths from `y`; a histogram reads raw values from `x` only.
+        Positions. Bars read category names from `x` and lengths from `y`; a histogram reads raw values from
+        `x` only.
     low, high : sequences, optional
         Ends of an interval around each `y`, in the units of `y` (not offsets).
     labels : sequence of str, optional
@@ -98,7 +100,10 @@ class Examples:
 
 @dataclass(frozen=True)
 class Table:
-    """Columns and rows, in the order in which they are to be read. Cells are text or numbers; None is "not known"."""
+    """Columns and rows, in the order in which they are to be read.
+
+    Cells are text or numbers; None is "not known".
+    """
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]
@@ -125,8 +130,8 @@ class Finding:
     chart : Chart, optional
     examples : sequence of Examples, optional
     verified : str or None
-        How the conclusion was checked by retraining ("removed together in 20 fresh retrainings"). None means that it
-        was not, and is shown as such.
+        How the conclusion was checked by retraining ("removed together in 20 fresh retrainings"). None
+        means that it was not, and is shown as such.
     meaning : str
         What the numbers mean: sign and units (usually `Attribution.meaning`).
     provenance : mapping

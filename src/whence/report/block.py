@@ -43,7 +43,8 @@ def figure_block(
 ) -> Markup:
     """A figure, or several under one selector, with alternative text, a caption and its numbers as a table.
 
-    The numbers are what a reader without scripts, on paper or with a screen reader gets, so they are more than a
+    The numbers are what a reader without scripts, on paper or with a screen reader gets, so they are more
+    than a
     courtesy: give them for every figure whose points can be listed.
     """
     variants = dict(figures) if isinstance(figures, Mapping) else {"": figures}

@@ -1,4 +1,5 @@
-"""What the sections of one report share: the study, the bank, the attribution it is about, and the chosen targets."""
+"""What the sections of one report share: the study, the bank, the attribution it is about, and the chosen
+targets."""
 
 from __future__ import annotations
 
@@ -50,7 +51,8 @@ class Context:
         )
         return weight[np.arange(len(weight)), np.minimum(chosen, weight.shape[1] - 1)]
 
-    # Which example is which -----------------------------------------------------------------------------------------
+    # Which example is which
+    # -----------------------------------------------------------------------------------------
 
     def _find(self, side: str) -> tuple[int, ...]:
         assert self.attribution is not None
@@ -64,7 +66,8 @@ class Context:
         missing = [str(name) for name in ids if str(name) not in where]
         if missing:
             raise InputError(
-                f"`study` does not know the {side} id {missing[0]!r} of the attribution; pass the study it was made from."
+                f"`study` does not know the {side} id {missing[0]!r} of the attribution; pass the study it"
+                " was made from."
             )
         return tuple(where[str(name)] for name in ids)
 
@@ -116,11 +119,13 @@ class Context:
             return ""
         return str(value) if isinstance(value, str) else ""
 
-    # Which targets to show --------------------------------------------------------------------------------------------
+    # Which targets to show
+    # --------------------------------------------------------------------------------------------
 
     @cached_property
     def rows(self) -> list[int]:
-        """Rows of the attribution shown one by one: the wanted ids, else a round over the classes in their order."""
+        """Rows of the attribution shown one by one: the wanted ids, else a round over the classes in their
+        order."""
         assert self.attribution is not None
         if self.wanted is not None:
             return self.attribution.target_index(list(self.wanted)).tolist()
@@ -144,11 +149,13 @@ class Context:
         label = self.label_of("target", position)
         return f"{self.name_of('target', position)}{', ' + label if label else ''}"
 
-    # What the bank holds ----------------------------------------------------------------------------------------------
+    # What the bank holds
+    # ----------------------------------------------------------------------------------------------
 
     @cached_property
     def realised(self) -> np.ndarray | None:
-        """Outputs (retrainings, rows of the attribution) of the training part of the bank; None without a bank."""
+        """Outputs (retrainings, rows of the attribution) of the training part of the bank; None without a
+        bank."""
         outputs = self._read(lambda: np.asarray(self.bank.select("train", self.output).outputs))
         if outputs is None or outputs.ndim != 2 or self.attribution is None:
             return None
@@ -158,11 +165,13 @@ class Context:
 
     @cached_property
     def held_out(self) -> tuple[Heldout, np.ndarray] | None:
-        """Held-out retrainings and the predictions for them (masks, target); None without, or for vector outputs."""
-        held = self._read(lambda: heldout(self.attribution, self.bank))
-        if held is None or held.outputs.ndim != 3:
+        """Held-out retrainings and the predictions for them (masks, target); None without, or for vector
+        outputs."""
+        scores = self.attribution
+        held = None if scores is None else self._read(lambda: heldout(scores, self.bank))
+        if held is None or scores is None or held.outputs.ndim != 3:
             return None
-        return held, predictions(self.attribution, self.bank, held)
+        return held, predictions(scores, self.bank, held)
 
     @cached_property
     def _correlations(self) -> dict[str, float]:

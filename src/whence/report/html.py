@@ -1,4 +1,7 @@
-"""Markup from Python values. Everything is escaped unless it is already `Markup`, so a label cannot become a tag."""
+"""Markup from Python values.
+
+Everything is escaped unless it is already `Markup`, so a label cannot become a tag.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,8 @@ class Markup(str):
 
 
 def tag(name: str, /, *children: Any, **attributes: Any) -> Markup:
-    """One element. `class_` is written `class`, `data_id` is written `data-id`; None and False attributes are left out."""
+    """One element. `class_` is written `class`, `data_id` is written `data-id`; None and False attributes
+    are left out."""
     written = "".join(
         _attribute(key, value)
         for key, value in attributes.items()
@@ -31,7 +35,8 @@ def tag(name: str, /, *children: Any, **attributes: Any) -> Markup:
 
 
 def text(value: Any) -> Markup:
-    """Children of an element: markup as it is, sequences one after the other, None as nothing, all else escaped."""
+    """Children of an element: markup as it is, sequences one after the other, None as nothing, all else
+    escaped."""
     if value is None:
         return Markup("")
     if isinstance(value, Markup):
@@ -56,7 +61,8 @@ def embedded_json(value: Any) -> Markup:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], caption: str = "") -> Markup:
-    """A table that scrolls sideways on its own on a narrow screen; columns of numbers are set to the right."""
+    """A table that scrolls sideways on its own on a narrow screen; columns of numbers are set to the
+    right."""
     numeric = [
         bool(rows) and all(row[i] is None or numbers.is_number(row[i]) for row in rows)
         for i in range(len(columns))

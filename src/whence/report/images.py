@@ -38,12 +38,14 @@ def png(image: np.ndarray) -> bytes:
 
 
 def data_address(image: np.ndarray, longest: int = 96) -> str:
-    """The image as a `data:` address; an image with a side over `longest` pixels is reduced by whole-number averaging."""
+    """The image as a `data:` address; an image with a side over `longest` pixels is reduced by whole-
+    number averaging."""
     return "data:image/png;base64," + base64.b64encode(png(reduced(image, longest))).decode("ascii")
 
 
 def reduced(image: np.ndarray, longest: int) -> np.ndarray:
-    """Average blocks of pixels so that no side is longer than `longest` (a report holds hundreds of pictures)."""
+    """Average blocks of pixels so that no side is longer than `longest` (a report holds hundreds of
+    pictures)."""
     factor = -(-max(image.shape[:2]) // longest)
     if factor <= 1:
         return image

@@ -16,7 +16,7 @@ def is_number(value: Any) -> bool:
 
 def count(value: float) -> str:
     """A whole number with groups of three: 12,000."""
-    return f"{int(round(value)):,}".replace("-", MINUS)
+    return f"{round(value):,}".replace("-", MINUS)
 
 
 def fixed(value: float | None, digits: int = 2) -> str:
@@ -33,6 +33,13 @@ def signed(value: float, digits: int = 2) -> str:
     return f"+{written}" if value > 0 and float(written.replace(MINUS, "-") or 0) != 0 else written
 
 
+def digits_for(largest: float) -> int:
+    """Decimals at which numbers up to `largest` can be told apart: 3 for 0.11, 2 for 0.9, 1 for 5."""
+    if not math.isfinite(largest) or largest <= 0:
+        return 2
+    return min(max(1 - math.floor(math.log10(largest / 2)), 1), 6)
+
+
 def significant(value: float | None, digits: int = 2) -> str:
     """Significant digits without an exponent where that is readable: 0.0031, 12.4, 5.2e−7."""
     if value is None or not math.isfinite(value):
@@ -46,7 +53,8 @@ def significant(value: float | None, digits: int = 2) -> str:
 
 
 def auto(value: Any) -> str:
-    """Whole numbers with groups, others with three significant digits (at least two decimals below one hundred)."""
+    """Whole numbers with groups, others with three significant digits (at least two decimals below one
+    hundred)."""
     if isinstance(value, Integral):
         return count(int(value))
     value = float(value)
@@ -68,7 +76,8 @@ def estimate(value: float, pair: tuple[float, float] | None, digits: int = 2) ->
 
 
 def percent(share: float, digits: int = 0) -> str:
-    """A share of one as per cent; what would round to 0 % or 100 % without being it keeps its side: <1 %, >99 %."""
+    """A share of one as per cent; what would round to 0 % or 100 % without being it keeps its side: <1 %,
+    >99 %."""
     if not math.isfinite(share):
         return "–"
     edge = 10.0**-digits
@@ -85,7 +94,7 @@ def duration(seconds: float) -> str:
         return f"{significant(seconds, 2)} s"
     if seconds < 120:
         return f"{seconds:.3g} s"
-    minutes, rest = divmod(int(round(seconds)), 60)
+    minutes, rest = divmod(round(seconds), 60)
     if minutes < 120:
         return f"{minutes} min {rest} s" if rest else f"{minutes} min"
     return f"{minutes // 60} h {minutes % 60} min"

@@ -27,7 +27,7 @@
     const spec = isDark() ? dressed(chosen) : structuredClone(chosen);
     const width = printing ? Math.min(figure.place.clientWidth || 660, 660) : undefined;
     return Plotly.react(figure.place, spec.data, { ...spec.layout, width, autosize: !width },
-      { displayModeBar: false, responsive: true, doubleClick: false, scrollZoom: false });
+      { displayModeBar: false, responsive: false, doubleClick: false, scrollZoom: false });
   };
   const redraw = () => { if (window.Plotly) figures.forEach(draw); };
 
@@ -51,6 +51,14 @@
     }
     root.dataset.ready = "yes";
   };
+  // A figure follows the width of its box, also where no window event tells of a change (a panel, an iframe).
+  const widths = new WeakMap();
+  const sized = new ResizeObserver((entries) => entries.forEach(({ target, contentRect }) => {
+    const before = widths.get(target);
+    widths.set(target, contentRect.width);
+    if (!printing && before !== undefined && before !== contentRect.width && target.data) Plotly.Plots.resize(target);
+  }));
+  figures.forEach((f) => sized.observe(f.place));
   figures.forEach((f) => f.choice && f.choice.addEventListener("change", () => draw(f)));
 
   // Light and dark

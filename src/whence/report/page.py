@@ -1,4 +1,5 @@
-"""The page around the sections: head, bar, verdict, key numbers, and the parts that make it work on its own."""
+"""The page around the sections: head, bar, verdict, key numbers, and the parts that make it work on its
+own."""
 
 from __future__ import annotations
 
@@ -10,19 +11,25 @@ from importlib import resources
 
 from whence.report.block import Section
 from whence.report.figures.theme import FONT, PALETTE
-from whence.report.html import Markup, embedded_json, tag
+from whence.report.html import Markup, embedded_json, tag, text
 
-# Forbids every request, also those that a future change might add by mistake: the page works offline or not at all.
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+# Forbids every request, also those that a future change might add by mistake: the page works offline or not
+# at all.
+_POLICY = (
+    "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; base-uri"
+    " 'none'; form-action 'none'"
+)
 # Before the first paint: no flash of the wrong theme, and whoever has no scripts sees the tables at once.
 _EARLY = (
-    "(()=>{const r=document.documentElement;r.classList.add('js');let t=(location.hash.match(/theme=(light|dark)/)||[])[1];"
+    "(()=>{const r=document.documentElement;r.classList.add('js');let"
+    " t=(location.hash.match(/theme=(light|dark)/)||[])[1];"
     "try{t=t||localStorage.getItem('whence-theme')}catch(e){}if(t)r.dataset.theme=t})()"
 )
 _MARK = Markup(
-    '<svg viewBox="0 0 32 32" width="22" height="22" aria-hidden="true"><g fill="none" stroke="currentColor" stroke-width="2.6" '
-    'stroke-linecap="round"><path d="M5 7c8 0 8 9 15 9"/><path d="M5 16h15"/><path d="M5 25c8 0 8-9 15-9"/></g>'
-    '<circle cx="24.5" cy="16" r="4" fill="currentColor"/></svg>'
+    '<svg viewBox="0 0 32 32" width="22" height="22" aria-hidden="true"><g fill="none"'
+    ' stroke="currentColor" stroke-width="2.6" stroke-linecap="round"><path d="M5 7c8 0 8 9 15 9"/><path'
+    ' d="M5 16h15"/><path d="M5 25c8 0 8-9 15-9"/></g><circle cx="24.5" cy="16" r="4"'
+    ' fill="currentColor"/></svg>'
 )
 
 
@@ -76,7 +83,7 @@ def _head(title: str, verdict: Markup, cards: Sequence[tuple[str, str, str]]) ->
     ]
     return tag(
         "header",
-        tag("h1", title),
+        tag("h1", _whole_words(title)),
         tag("p", verdict, class_="verdict") if verdict else None,
         tag("dl", shown, class_="cards") if shown else None,
         class_="head",
@@ -96,6 +103,15 @@ def _scripts(figures: bool) -> Markup:
         + tag("script", Markup(_plotly()), type="application/octet-stream", id="plotly")
         + tag("script", Markup(_file("page.js")))
     )
+
+
+def _whole_words(title: str) -> Markup:
+    """A title that is not broken at the hyphen of a name such as Fashion-MNIST."""
+    words = [
+        tag("span", word, class_="whole") if "-" in word and len(word) < 18 else text(word)
+        for word in title.split()
+    ]
+    return Markup(" ".join(words))
 
 
 @cache

@@ -1,4 +1,5 @@
-"""One self-contained HTML file that says what was found, whether it can be trusted, and where it came from."""
+"""One self-contained HTML file that says what was found, whether it can be trusted, and where it came
+from."""
 
 from __future__ import annotations
 
@@ -6,7 +7,6 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-
 
 from whence.attribution import Attribution
 from whence.errors import InputError
@@ -44,8 +44,10 @@ def report(
     ----------
     items : one or a list of
         `Attribution` (the first is the one the report is about: gallery, weights, predictions), results of
-        `whence.evaluate` (`Comparison`, `LDS` or {name: LDS}; `Counterfactual`; `LearningCurve`, several are drawn
-        together), `Finding`, or a ready `Scoreboard` or `Section`. Their order does not matter, except among findings.
+        `whence.evaluate` (`Comparison`, `LDS` or {name: LDS}; `Counterfactual`; `LearningCurve`, several
+        are drawn
+        together), `Finding`, or a ready `Scoreboard` or `Section`. Their order does not matter, except
+        among findings.
     to : file to write; its folder is made.
     title : words at the top; by default the study's name.
     study : the Study; gives images, labels and class names.
@@ -66,7 +68,10 @@ def report(
     given = _listed(items)
     attribution = next((item for item in given if isinstance(item, Attribution)), None)
     models = _fitted_on(bank, attribution)
-    nouns = [_board(item, models) if isinstance(item, LDS | Comparison | Mapping) else item for item in given]
+    nouns = [
+        _board(item, attribution, models) if isinstance(item, LDS | Comparison | Mapping) else item
+        for item in given
+    ]
     curves = [noun for noun in nouns if isinstance(noun, LearningCurve)]
     checked = next((noun for noun in nouns if isinstance(noun, Counterfactual)), None)
     context = Context(
@@ -113,13 +118,21 @@ def _listed(items: Any) -> list[Any]:
     return listed
 
 
-def _board(results: LDS | Comparison | Mapping[str, LDS], models: int | None) -> Scoreboard:
+def _board(
+    results: LDS | Comparison | Mapping[str, LDS], attribution: Attribution | None, models: int | None
+) -> Scoreboard:
     if isinstance(results, Mapping) and not all(isinstance(value, LDS) for value in results.values()):
         kinds = sorted({type(value).__name__ for value in results.values()})
         raise InputError(
             f"`items` holds a mapping of {', '.join(kinds)}; a report reads {{name: whence.evaluate.LDS}}."
         )
-    return Scoreboard.of(results, models=models)
+    named = (
+        results.scores if isinstance(results, Comparison) else results if isinstance(results, Mapping) else {}
+    )
+    method = attribution.method if attribution is not None else None
+    # The row of the attribution that the report is about, by name or by the method that it records.
+    own = next((name for name, lds in named.items() if method and method in (name, lds.method)), None)
+    return Scoreboard.of(results, main=own, models=models)
 
 
 def _fitted_on(bank: Any, attribution: Attribution | None) -> int | None:
@@ -137,16 +150,19 @@ def _verdict(context: Context, checked: Counterfactual | None) -> Markup:
     if checked is not None:
         parts.append(
             Markup(
-                f"Left out and retrained {tag('b', numbers.count(checked.trained))} times over, "
-                f"{tag('span', numbers.plural(len(checked.rows), 'removal'))} changed the {tag('span', checked.output)} with Spearman "
-                f"{tag('b', numbers.estimate(checked.spearman, checked.overall.spearman_interval))} to what was predicted."
+                f"Left out and retrained {tag('b', numbers.count(checked.trained))} times over,"
+                f" {tag('span', numbers.plural(len(checked.rows), 'removal'))} changed the"
+                f" {tag('span', checked.output)} with Spearman"
+                f" {tag('b', numbers.estimate(checked.spearman, checked.overall.spearman_interval))} to"
+                " what was predicted."
             )
         )
     if not parts and context.attribution is not None:
         a, b = numbers.count(context.attribution.shape[0]), numbers.count(context.attribution.shape[-1])
         parts.append(
             Markup(
-                f"How {tag('b', b)} training examples shaped {tag('b', a)} targets. Nothing here was held against retrainings yet."
+                f"How {tag('b', b)} training examples shaped {tag('b', a)} targets. Nothing here was held"
+                " against retrainings yet."
             )
         )
     return Markup(" ".join(parts))

@@ -30,8 +30,8 @@ class MethodScore:
     note : str
         A few words such as "1,000 models".
     lead : (low, high), optional
-        95 % interval of the studied method's LDS minus this one's, from paired resamples. It settles which of the two
-        is better more sharply than their separate intervals do.
+        95 % interval of the studied method's LDS minus this one's, from paired resamples. It settles
+        which of the two is better more sharply than their separate intervals do.
     """
 
     name: str
@@ -97,7 +97,8 @@ class Scoreboard:
         ----------
         results : a Comparison, one LDS, or {name: LDS}
         main : name of the studied method; by default the best one that is not a baseline.
-        baselines : names of baselines; by default those that start with "random" or speak of similarity or BM25.
+        baselines : names of baselines; by default those that start with "random" or speak of similarity or
+        BM25.
         models : retrainings the methods were fitted on.
         """
         named = _named(results)

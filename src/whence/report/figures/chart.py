@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from whence.finding import Chart, Series
-from whence.report.figures.theme import colour, figure, label, plain
+from whence.report.figures.theme import colour, figure, key, plain
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -22,7 +22,7 @@ def chart(spec: Chart) -> Figure:
         380,
         x={"title": {"text": plain(spec.x_title)}, "nticks": 8},
         y={"title": {"text": plain(spec.y_title)}, "nticks": 7},
-        margin={"t": 34 if len(spec.series) > 1 else 12, "b": 50},
+        margin={"b": 50},
         barmode="group",
     )
     for series, role in zip(spec.series, _ROLES * len(spec.series)):
@@ -40,11 +40,7 @@ def chart(spec: Chart) -> Figure:
             layer="below",
         )
     if len(spec.series) > 1:
-        names = [
-            f'<span style="color:{colour(role)}">● {plain(s.name)}</span>'
-            for s, role in zip(spec.series, _ROLES * len(spec.series))
-        ]
-        label(fig, "   ".join(names), x=0, xref="paper", y=1, yref="paper", yanchor="bottom", yshift=8)
+        key(fig, [(role, f"● {s.name}") for s, role in zip(spec.series, _ROLES * len(spec.series))])
     return fig
 
 

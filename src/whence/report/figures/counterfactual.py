@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from whence.report.figures.theme import colour, figure, label, plain
+from whence.report.figures.theme import colour, figure, key, plain
 from whence.report.numbers import fixed
 
 if TYPE_CHECKING:
@@ -34,14 +34,14 @@ def removals(
     `slope` draws the line realised = intercept + slope x predicted; `diagonal` the line realised = predicted.
     """
     kinds = list(kinds)
-    predicted, realised = np.asarray(predicted, float), np.asarray(realised, float)
-    spread = np.zeros_like(realised) if error is None else np.nan_to_num(np.asarray(error, float))
-    x_range, y_range = _padded(predicted), _padded(np.r_[realised - spread, realised + spread])
+    x, y = np.asarray(predicted, float), np.asarray(realised, float)
+    spread = np.zeros_like(y) if error is None else np.nan_to_num(np.asarray(error, float))
+    x_range, y_range = _padded(x), _padded(np.r_[y - spread, y + spread])
     fig = figure(
         440,
         x={"title": {"text": f"predicted change of the {output}"}, "range": x_range, "nticks": 7},
         y={"title": {"text": f"realised change of the {output}"}, "range": y_range, "nticks": 7},
-        margin={"t": 34, "b": 50},
+        margin={"b": 50},
     )
     for axis in ("x", "y"):  # both zeros: on which side of them a point lies is the question
         fixed_ends = (
@@ -62,8 +62,8 @@ def removals(
         role = _ROLES.get(kind, "neutral")
         chosen = [i for i, other in enumerate(kinds) if other == kind]
         fig.add_scatter(
-            x=np.round(predicted[chosen], 4).tolist(),
-            y=np.round(realised[chosen], 4).tolist(),
+            x=np.round(x[chosen], 4).tolist(),
+            y=np.round(y[chosen], 4).tolist(),
             mode="markers",
             name=plain(words(kind)),
             marker={
@@ -83,22 +83,22 @@ def removals(
             hovertemplate=("%{text}<br>" if labels is not None else "")
             + "predicted %{x:+.2f}<br>realised %{y:+.2f}<extra></extra>",
         )
-    parts = [
-        f'<span style="color:{colour(_ROLES.get(kind, "muted"))}">{mark} {plain(words(kind))}</span>'
-        for kind, mark in _keys(kinds)
-    ]
-    label(fig, "   ".join(parts), x=0, xref="paper", y=1, yref="paper", yanchor="bottom", yshift=8)
+    marks = [("muted", "left out:")]
+    marks += [(_ROLES.get(kind, "muted"), f"{mark} {words(kind)}") for kind, mark in _keys(kinds)]
+    lines = [("ink", f"― fit, slope {fixed(slope)}")] if slope is not None else []
+    lines += [("muted", "┄ realised = predicted")] if diagonal else []
+    key(fig, marks, lines)
     return fig
 
 
 def words(kind: str) -> str:
     """What was removed, as a reader says it."""
     return {
-        "top": "most helpful removed",
-        "helpful": "most helpful removed",
-        "bottom": "most harmful removed",
-        "harmful": "most harmful removed",
-        "random": "random removed",
+        "top": "helpful",
+        "helpful": "helpful",
+        "bottom": "harmful",
+        "harmful": "harmful",
+        "random": "random",
     }.get(kind, kind)
 
 
@@ -131,21 +131,6 @@ def _line(
         y1=ys[1],
         line={"color": colour(role), "width": 1.3, "dash": dash},
         layer="below",
-    )
-    name = "y = x" if dash == "dot" else f"slope {fixed(slope)}"
-    # y = x is named at its lower end and the fit at its upper end, so that the two names never meet.
-    end = 0 if dash == "dot" else 1
-    shift = (6, 4, "left") if end == 0 else (-8, 0, "right")
-    label(
-        fig,
-        name,
-        x=xs[end],
-        y=ys[end],
-        xanchor=shift[2],
-        yanchor="top" if end == 0 else "bottom",
-        xshift=shift[0],
-        yshift=shift[1],
-        font={"size": 12, "color": colour("muted" if end == 0 else "ink")},
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,7 +20,8 @@ _ROLES = ("accent", "warm", "muted", "accent_second", "neutral")
 
 @dataclass(frozen=True)
 class Curve:
-    """LDS (points,) at numbers of models (points,), with the ends of the interval of each point where known."""
+    """LDS (points,) at numbers of models (points,), with the ends of the interval of each point where
+    known."""
 
     models: Sequence[int]
     lds: Sequence[float]
@@ -129,7 +131,8 @@ _BANDS = ("accent_band", "warm_band", "neutral_band")
 
 
 def _thinned(ticks: list[int]) -> list[int]:
-    """Ticks that are at least a factor of 1.6 apart, so that their labels have room on a phone; the last is kept."""
+    """Ticks that are at least a factor of 1.6 apart, so that their labels have room on a phone; the last
+    is kept."""
     kept: list[int] = []
     for tick in reversed(ticks):
         if not kept or kept[-1] / tick >= 1.6:
@@ -141,6 +144,6 @@ def _apart(values: Sequence[float], gap: float) -> list[float]:
     """Heights for labels: each at its value, pushed up from the one below by at least `gap`."""
     order = np.argsort(values)
     placed = np.asarray(values, float).copy()
-    for below, above in zip(order[:-1], order[1:]):
+    for below, above in pairwise(order):
         placed[above] = max(placed[above], placed[below] + gap)
     return [float(v) for v in placed]

@@ -1,7 +1,9 @@
-"""How well methods rank unseen retrainings: one bar a method against the noise ceiling, and the spread over targets."""
+"""How well methods rank unseen retrainings: one bar a method against the noise ceiling, and the spread
+over targets."""
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,11 +15,13 @@ from whence.report.scores import Scoreboard
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-_ROW = 54  # pixels a method takes: its name and value in one line above its bar, so that a phone has room for both
+# Pixels that a method takes: its name and value stand in one line above its bar, so that a phone has room.
+_ROW = 54
 
 
 def lds_bars(board: Scoreboard) -> Figure:
-    """One bar a method with its 95 % interval, best first, and the noise ceiling as a line with its interval."""
+    """One bar a method with its 95 % interval, best first, and the noise ceiling as a line with its
+    interval."""
     rows = board.ranked
     places = [-float(i) for i in range(len(rows))]
     ends = [edge for row in rows for edge in (row.lds, *(row.interval or ()))]
@@ -30,6 +34,7 @@ def lds_bars(board: Scoreboard) -> Figure:
             "range": [low - (room if low < 0 else 0), high + room],
             "title": {"text": "LDS (mean Spearman correlation over targets)"},
             "nticks": 7,
+            "showgrid": False,
         },
         y={"visible": False, "range": [places[-1] - 0.55, 0.9]},
         margin={"t": 8, "l": 4, "b": 48},
@@ -62,15 +67,16 @@ def lds_bars(board: Scoreboard) -> Figure:
         name = f"<b>{plain(row.name)}</b>" if row.name == board.main else plain(row.name)
         note = f"  <i>{plain(row.note)}</i>" if row.note else ""
         label(fig, f"{name}   {words}{note}", x=0, xref="paper", y=place + 0.18, yanchor="bottom", xshift=-2)
-    fig.add_shape(
-        type="line", x0=0, x1=0, y0=places[-1] - 0.3, y1=0.3, line={"color": colour("zero"), "width": 1}
-    )
+    for place in places:
+        line = {"x0": 0, "x1": 0, "y0": place - 0.26, "y1": place + 0.22}
+        fig.add_shape(type="line", **line, line={"color": colour("zero"), "width": 1})
     if board.ceiling is not None:
         _ceiling(fig, board, bottom=places[-1] - 0.55)
     return fig
 
 
 def _ceiling(fig: Figure, board: Scoreboard, bottom: float) -> None:
+    assert board.ceiling is not None
     if board.ceiling_interval:
         low, high = board.ceiling_interval
         fig.add_shape(
@@ -113,7 +119,7 @@ def lds_per_target(values: np.ndarray) -> Figure:
     centres, widths = (edges[:-1] + edges[1:]) / 2, np.diff(edges)
     fig = figure(
         240,
-        x={"title": {"text": "Spearman correlation of one target"}, "nticks": 8},
+        x={"title": {"text": "Spearman correlation of one target"}, "nticks": 8, "showgrid": False},
         y={
             "title": {"text": "targets"},
             "rangemode": "tozero",
@@ -127,7 +133,7 @@ def lds_per_target(values: np.ndarray) -> Figure:
         y=counts.tolist(),
         width=(widths * 0.92).tolist(),
         marker={"color": colour("accent")},
-        customdata=[[fixed(a), fixed(b)] for a, b in zip(edges[:-1], edges[1:])],
+        customdata=[[fixed(a), fixed(b)] for a, b in pairwise(edges)],
         hovertemplate="%{customdata[0]} to %{customdata[1]}<br>%{y} targets<extra></extra>",
     )
     middle = float(np.median(values))

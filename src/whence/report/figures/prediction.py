@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from whence.report.figures.theme import colour, figure, label
+from whence.report.figures.theme import colour, figure, key
 from whence.report.numbers import fixed
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def prediction(
     error : (points,), optional
         Standard error of `realised` over the seeds of a mask.
     output : name of the output, for the axes
-    note : a few words set into the corner, such as the correlation
+    note : a few words set above, such as the correlation
     diagonal : draw y = x (only where the prediction is meant in absolute terms)
     """
     predicted, realised = np.asarray(predicted, float), np.asarray(realised, float)
@@ -39,7 +39,7 @@ def prediction(
         400,
         x={"title": {"text": f"predicted {output}"}, "nticks": 7},
         y={"title": {"text": f"realised {output}"}, "nticks": 7},
-        margin={"t": 14, "b": 50},
+        margin={"b": 50},
     )
     if diagonal:
         low, high = min(predicted.min(), realised.min()), max(predicted.max(), realised.max())
@@ -72,35 +72,9 @@ def prediction(
     # The axes follow the points, not the diagonal: predictions vary much less than noisy single retrainings.
     fig.update_xaxes(range=_padded(predicted))
     fig.update_yaxes(range=_padded(realised if error is None else np.r_[realised - error, realised + error]))
-    if note:
-        label(
-            fig,
-            note,
-            x=0.015,
-            y=0.99,
-            xref="paper",
-            yref="paper",
-            yanchor="top",
-            align="left",
-            bgcolor=colour("paper"),
-        )
-    if diagonal:
-        low, high = (
-            max(fig.layout.xaxis.range[0], fig.layout.yaxis.range[0]),
-            min(fig.layout.xaxis.range[1], fig.layout.yaxis.range[1]),
-        )
-        if high > low:
-            label(
-                fig,
-                "predicted = realised",
-                x=high,
-                y=high,
-                xanchor="right",
-                yanchor="bottom",
-                xshift=-6,
-                yshift=-20,
-                font={"size": 11, "color": colour("muted")},
-            )
+    lines = [("muted", "┄ realised = predicted")] if diagonal else []
+    if note or lines:
+        key(fig, [("ink", note)] if note else [], lines)
     return fig
 
 
@@ -111,5 +85,5 @@ def _padded(values: np.ndarray) -> list[float]:
 
 
 def correlation_note(spearman: float, pearson: float, points: int, noun: str) -> str:
-    """The corner text of a scatter."""
-    return f"Spearman {fixed(spearman)}   Pearson {fixed(pearson)}<br>{points:,} {noun}"
+    """The line above a scatter."""
+    return f"Spearman {fixed(spearman)}   Pearson {fixed(pearson)}   {points:,} {noun}"

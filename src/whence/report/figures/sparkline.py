@@ -1,4 +1,5 @@
-"""A histogram of one target's weights, small enough to sit in a line: inline SVG that takes its colours from the page."""
+"""A histogram of one target's weights, small enough to sit in a line: inline SVG that takes its colours
+from the page."""
 
 from __future__ import annotations
 
@@ -9,7 +10,8 @@ from whence.report.numbers import signed
 
 
 def sparkline(weights: np.ndarray, width: int = 168, height: int = 34) -> Markup:
-    """Histogram of the non-zero weights (train,), log counts, zero in the middle; left of it lowers, right of it raises."""
+    """Histogram of the non-zero weights (train,), log counts, zero in the middle; left of it lowers, right
+    of it raises."""
     values = np.asarray(weights, np.float64).ravel()
     values = values[values != 0]
     if not len(values):
@@ -31,7 +33,10 @@ def sparkline(weights: np.ndarray, width: int = 168, height: int = 34) -> Markup
         if c
     ]
     middle = tag("line", x1=f"{width / 2:.1f}", x2=f"{width / 2:.1f}", y1="0", y2=str(height))
-    words = f"Histogram of {len(values):,} non-zero weights from {signed(float(values.min()))} to {signed(float(values.max()))}"
+    words = (
+        f"Histogram of {len(values):,} non-zero weights from {signed(float(values.min()))} to"
+        f" {signed(float(values.max()))}"
+    )
     return tag(
         "svg",
         middle,

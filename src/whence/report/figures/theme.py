@@ -1,6 +1,7 @@
 """Colours and layout that all figures share.
 
-Figures are made in the light palette. Every colour is one of the strings below, so that a page can turn a figure dark
+Figures are made in the light palette. Every colour is one of the strings below, so that a page can turn a
+figure dark
 by replacing each light string with its dark partner (`dark` here, `page.js` in a browser).
 """
 
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
-# role: (light, dark). The accent marks what is studied and what raises an output, the warm colour what lowers it;
+# role: (light, dark). The accent marks what is studied and what raises an output, the warm colour what lowers
+# it;
 # all the rest is neutral. Blue-green against rust stays apart for every common form of colour blindness.
 PALETTE = {
     "ink": ("#1b2126", "#e8ebed"),
@@ -42,7 +44,8 @@ def colour(role: str) -> str:
 def figure(
     height: int, *, x: dict[str, Any] | None = None, y: dict[str, Any] | None = None, **layout: Any
 ) -> Figure:
-    """An empty figure in the house style: no frame, hairline grid, one font, nothing that moves under a finger."""
+    """An empty figure in the house style: no frame, hairline grid, one font, nothing that moves under a
+    finger."""
     from plotly.graph_objects import Figure, Layout
 
     axis = {
@@ -92,6 +95,35 @@ def label(fig: Figure, words: str, **where: Any) -> None:
         "xanchor": "left",
     }
     fig.add_annotation(merged(settings, {"text": words, **where}))
+
+
+def key(fig: Figure, *rows: list[tuple[str, str]], limit: int = 42) -> None:
+    """Name series in lines above the picture, each in its colour: (colour role, mark and words) one after
+    the other.
+
+    A row is broken where it would be wider than a phone (`limit` characters, tags not counted); the top
+    margin grows with the number of lines.
+    """
+    lines: list[list[str]] = []
+    for row in rows:
+        length = 0
+        for place, (role, words) in enumerate(row):
+            if place == 0 or length + len(words) > limit:
+                lines.append([])
+                length = 0
+            lines[-1].append(f'<span style="color:{colour(role)}">{plain(words)}</span>')
+            length += len(words) + 3
+    where = {
+        "x": 0,
+        "xref": "paper",
+        "y": 1,
+        "yref": "paper",
+        "yanchor": "bottom",
+        "xshift": -24,
+        "yshift": 7,
+    }
+    label(fig, "<br>".join("   ".join(line) for line in lines), **where, align="left")
+    fig.update_layout(margin={"t": 14 + 19 * len(lines)})
 
 
 def plain(words: object) -> str:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 
 def weight_histogram(weight: np.ndarray, units: str = "") -> Figure:
-    """Histogram of all non-zero weights on a logarithmic count, negative and positive in their own colours."""
+    """Histogram of all non-zero weights on a logarithmic count, negative and positive in their own
+    colours."""
     values = np.asarray(weight, np.float64).ravel()
     values = values[values != 0]
     reach = float(np.abs(values).max()) if len(values) else 1.0
@@ -25,7 +26,7 @@ def weight_histogram(weight: np.ndarray, units: str = "") -> Figure:
     counts, edges = np.histogram(values, edges)
     centres = (edges[:-1] + edges[1:]) / 2
     top = max(int(counts.max(initial=1)), 2)
-    powers = list(range(0, int(np.ceil(np.log10(top))) + 1))
+    powers = list(range(int(np.ceil(np.log10(top))) + 1))
     fig = figure(
         320,
         x={
@@ -63,19 +64,21 @@ def weight_histogram(weight: np.ndarray, units: str = "") -> Figure:
             yref="paper",
             yanchor="top",
             xanchor="right" if sign > 0 else "left",
+            xshift=-6 * sign,
             font={"color": colour(role)},
         )
     return fig
 
 
 def concentration(weight: np.ndarray) -> Figure:
-    """Share of a target's total absolute weight in its strongest examples: median and middle half over targets."""
+    """Share of a target's total absolute weight in its strongest examples: median and middle half over
+    targets."""
     shares = cumulative_shares(weight)
     n = shares.shape[1]
     at = np.unique(np.round(np.geomspace(1, n, 60)).astype(int))
     low, middle, high = np.quantile(shares[:, at - 1], [0.25, 0.5, 0.75], axis=0)
     half = int(np.argmax(np.median(shares, axis=0) >= 0.5)) + 1
-    ticks = [10**p for p in range(0, int(np.log10(n)) + 1)]
+    ticks = [10**p for p in range(int(np.log10(n)) + 1)]
     fig = figure(
         320,
         x={
@@ -88,7 +91,8 @@ def concentration(weight: np.ndarray) -> Figure:
         y={
             "title": {"text": "share of absolute weight"},
             "range": [0, 1.04],
-            "tickformat": ".0%",
+            "tickvals": [0, 0.25, 0.5, 0.75, 1],
+            "ticktext": ["0", "25 %", "50 %", "75 %", "100 %"],
             "nticks": 6,
         },
         margin={"t": 10, "b": 50},
@@ -130,7 +134,10 @@ def concentration(weight: np.ndarray) -> Figure:
 
 
 def cumulative_shares(weight: np.ndarray) -> np.ndarray:
-    """(targets, train): share of the absolute weight in the 1, 2, ... strongest; targets without weight are left out."""
+    """(targets, train): share of the absolute weight in the 1, 2, ...
+
+    strongest; targets without weight are left out.
+    """
     sizes = -np.sort(-np.abs(np.asarray(weight, np.float64)).reshape(-1, weight.shape[-1]), axis=1)
     total = sizes.sum(axis=1, keepdims=True)
     kept = total[:, 0] > 0
@@ -145,13 +152,22 @@ def summary(weight: np.ndarray) -> str:
     present = (rows != 0).sum(axis=1)
     n = rows.shape[1]
     if np.median(present) < 0.7 * n:
-        return f"A typical target depends on {int(np.median(present)):,} of {n:,} training examples; the other weights are exactly zero"
+        return (
+            f"A typical target depends on {int(np.median(present)):,} of {n:,} training examples; the other"
+            " weights are exactly zero"
+        )
     shares = np.median(cumulative_shares(rows), axis=0)
     ten = shares[min(9, n - 1)]
-    return f"The 10 strongest of {n:,} training examples carry {percent(ten)} of a typical target's absolute weight"
+    return (
+        f"The 10 strongest of {n:,} training examples carry {percent(ten)} of a typical target's absolute"
+        " weight"
+    )
 
 
 def largest(weight: np.ndarray) -> str:
     """The largest weight and the typical size, for a caption."""
     sizes = np.abs(np.asarray(weight, np.float64).ravel())
-    return f"largest {significant(float(sizes.max()))}, median of the non-zero ones {significant(float(np.median(sizes[sizes > 0])) if (sizes > 0).any() else 0.0)}"
+    return (
+        f"largest {significant(float(sizes.max()))}, median of the non-zero ones"
+        f" {significant(float(np.median(sizes[sizes > 0])) if (sizes > 0).any() else 0.0)}"
+    )

@@ -3,4 +3,14 @@
 from whence.report.sections import check, curve, finding, gallery, prediction, provenance, trust, weights
 from whence.report.sections.base import section
 
-__all__ = ["check", "curve", "finding", "gallery", "prediction", "provenance", "section", "trust", "weights"]
+__all__ = [
+    "check",
+    "curve",
+    "finding",
+    "gallery",
+    "prediction",
+    "provenance",
+    "section",
+    "trust",
+    "weights",
+]

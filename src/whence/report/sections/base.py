@@ -14,8 +14,8 @@ from whence.report.context import Context
 def section(noun: Any, context: Context) -> list[Section]:
     """Sections that show `noun`. Register more with `section.register(YourType)`."""
     raise InputError(
-        f"`items` holds a {type(noun).__name__}, which a report cannot show; pass an Attribution, a Finding, results of "
-        "whence.evaluate, a Scoreboard or a Section."
+        f"`items` holds a {type(noun).__name__}, which a report cannot show; pass an Attribution, a"
+        " Finding, results of whence.evaluate, a Scoreboard or a Section."
     )
 
 

@@ -1,4 +1,5 @@
-"""Does removing examples do what was said? Predicted against realised change after retraining without them."""
+"""Does removing examples do what was said? Predicted against realised change after retraining without
+them."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ def _(check: Counterfactual, context: Context) -> list[Section]:
         [row.predicted for row in rows],
         [row.realised for row in rows],
         [row.realised_se for row in rows],
-        [f"{target_words(context, row.target)}: {row.k} {words(row.kind)}" for row in rows],
+        [f"{target_words(context, row.target)}: {row.k} {words(row.kind)} removed" for row in rows],
         output=check.output,
         slope=agreed.slope,
         intercept=agreed.intercept,
@@ -33,7 +34,7 @@ def _(check: Counterfactual, context: Context) -> list[Section]:
         [
             (
                 target_words(context, row.target),
-                words(row.kind).removesuffix(" removed"),
+                words(row.kind),
                 str(row.k),
                 numbers.signed(row.predicted),
                 numbers.signed(row.realised),
@@ -45,20 +46,18 @@ def _(check: Counterfactual, context: Context) -> list[Section]:
     )
     right, aimed = right_direction(check)
     title = headline(check)
-    kinds = [
-        (f"Spearman, {words(kind).removesuffix(' removed')} only", numbers.fixed(one.spearman))
-        for kind, one in check.by_kind.items()
-    ]
+    kinds = ", ".join(f"{words(kind)} {numbers.fixed(one.spearman)}" for kind, one in check.by_kind.items())
     body = [
         verified_badge(verification(check)),
         paragraph(
-            f"For {numbers.plural(check.targets, 'target')}, training examples were left out and the model was trained "
-            "again. Sideways is what the weights said would happen to the target, upwards is what did."
+            f"For {numbers.plural(check.targets, 'target')}, the most helpful, the most harmful and"
+            " randomly drawn training examples were left out and the model was trained again. Sideways is"
+            " what the weights said would happen to the target, upwards is what did."
         ),
         facts(
             [
                 ("Spearman", numbers.estimate(agreed.spearman, agreed.spearman_interval)),
-                *(kinds if len(kinds) > 1 else []),
+                ("Spearman within one kind", kinds if len(check.by_kind) > 1 else None),
                 ("Pearson", numbers.estimate(agreed.pearson, agreed.pearson_interval)),
                 (
                     "at most, given noise",
@@ -72,11 +71,16 @@ def _(check: Counterfactual, context: Context) -> list[Section]:
             drawn,
             alt=f"Scatter of predicted against realised change. {title}.",
             numbers=listed,
-            caption="Bars are the standard error of the mean over retrainings. The solid line is the least-squares fit"
+            caption=(
+                "Bars are the standard error of the mean over retrainings. The solid line is the"
+                " least-squares fit"
+            )
             + (
                 "; on the dotted line the realised change equals the predicted one."
                 if check.calibrated
-                else ". These predictions are right only up to scale, so the slope is a conversion of units."
+                else (
+                    ". These predictions are right only up to scale, so the slope is a conversion of units."
+                )
             ),
         ),
         meaning_line(context.attribution.meaning if context.attribution is not None else ""),
@@ -96,11 +100,15 @@ def headline(check: Counterfactual) -> str:
         else "little like predicted"
     )
     over = numbers.plural(len(check.rows), "removal")
-    return f"Retraining without the examples moved the {check.output} {how}: Spearman {numbers.fixed(value)} over {over}"
+    return (
+        f"Retraining without the examples moved the {check.output} {how}: Spearman {numbers.fixed(value)}"
+        f" over {over}"
+    )
 
 
 def right_direction(check: Counterfactual) -> tuple[int, int]:
-    """How many aimed removals (not random ones) moved the output the way that was predicted, and of how many."""
+    """How many aimed removals (not random ones) moved the output the way that was predicted, and of how
+    many."""
     aimed = [row for row in check.rows if row.kind != "random" and row.predicted != 0]
     return sum(bool(np.sign(row.predicted) == np.sign(row.realised)) for row in aimed), len(aimed)
 

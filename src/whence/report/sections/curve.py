@@ -66,7 +66,8 @@ def _(drawn: Curves, context: Context) -> list[Section]:
     title = headline(curve)
     body = [
         paragraph(
-            "Each point is a fit on the first so many retrainings, judged on the same held-out masks. Where the line still climbs, more retrainings will buy more."
+            "Each point is a fit on the first so many retrainings, judged on the same held-out masks. Where"
+            " the line still climbs, more retrainings will buy more."
         ),
         figure_block(
             figures.learning_curve(drawn.curves, ceiling, ceiling_interval),
@@ -90,7 +91,13 @@ def headline(curve: Curve) -> str:
     step = f"from {numbers.count(curve.models[-2])} to {numbers.count(curve.models[-1])} models"
     width = (curve.high[-1] - curve.low[-1]) / 2 if curve.low and curve.high else 0.0
     if gain > 0.02:
-        return f"More models still help: {step} LDS rose from {numbers.fixed(curve.lds[-2])} to {numbers.fixed(curve.lds[-1])}"
+        return (
+            f"More models still help: {step} LDS rose from {numbers.fixed(curve.lds[-2])} to"
+            f" {numbers.fixed(curve.lds[-1])}"
+        )
     if gain < -0.02 and gain < -width:
         return f"LDS fell from {numbers.fixed(curve.lds[-2])} to {numbers.fixed(curve.lds[-1])} {step}"
-    return f"The curve has flattened: {step} LDS went from {numbers.fixed(curve.lds[-2])} to {numbers.fixed(curve.lds[-1])}"
+    return (
+        f"The curve has flattened: {step} LDS went from {numbers.fixed(curve.lds[-2])} to"
+        f" {numbers.fixed(curve.lds[-1])}"
+    )

@@ -17,7 +17,7 @@ from whence.report.sections.gallery import _portrait
 @section.register
 def _(finding: Finding, context: Context) -> list[Section]:
     listed = table(finding.table.columns, finding.table.rows, finding.title) if finding.table else None
-    body = [verified_badge(finding.verified)]
+    body: list[Markup | None] = [verified_badge(finding.verified)]
     if finding.chart:
         body.append(
             figure_block(

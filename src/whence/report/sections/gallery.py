@@ -1,4 +1,5 @@
-"""Which training examples made the difference? One card a target, with what raised and what lowered its output."""
+"""Which training examples made the difference? One card a target, with what raised and what lowered its
+output."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from whence.attribution import Attribution, Effect
 from whence.report import numbers
 from whence.report.block import Section, meaning_line, paragraph
 from whence.report.context import Context
-from whence.report.figures import sparkline
+from whence.report.figures.sparkline import sparkline
 from whence.report.html import Markup, tag
 
 
@@ -27,13 +28,17 @@ def gallery_section(scores: Attribution, context: Context) -> Section:
         "The targets were asked for by name."
         if context.wanted is not None
         else (
-            "Targets were taken in their order, a round over the classes at a time; none was chosen for its looks."
+            "Targets were taken in their order, a round over the classes at a time; none was chosen for its"
+            " looks."
             if len(classes) > 1
             else "These are the first targets in their order; none was chosen for its looks."
         )
     )
     if context.first and context.wanted is None:
-        picked = "Targets whose removals were verified come first, then a round over the classes in their order; none was chosen for its looks."
+        picked = (
+            "The targets whose removals were verified, and others taken in their order, a round over the"
+            " classes at a time; none was chosen for its looks."
+        )
     noun = "image" if getattr(context.study, "is_image", False) else "example"
     body = [
         paragraph(
@@ -65,7 +70,10 @@ def _headline(context: Context, noun: str) -> str:
     strongest = np.argmax(sign * weight, axis=1)
     places, columns = np.array(context.positions("target")), np.array(context.positions("train"))
     same = np.mean(labels[columns[strongest]] == targets[places])
-    return f"For {numbers.percent(float(same))} of all targets the most helpful training {noun} shows the target's own class"
+    return (
+        f"For {numbers.percent(float(same))} of all targets the most helpful training {noun} shows the"
+        " target's own class"
+    )
 
 
 def _card(scores: Attribution, context: Context, row: int) -> Markup:
@@ -125,7 +133,8 @@ def _lines(scores: Attribution, context: Context, row: int) -> list[Markup]:
         number = numbers.plural(len(outputs), "retraining")
         lines.append(
             Markup(
-                f"mean {tag('span', scores.output)} {tag('b', numbers.signed(float(outputs.mean())))} over {number}"
+                f"mean {tag('span', scores.output)} {tag('b', numbers.signed(float(outputs.mean())))} over"
+                f" {number}"
             )
         )
         if context.is_margin:
@@ -137,7 +146,8 @@ def _lines(scores: Attribution, context: Context, row: int) -> list[Markup]:
     if nonzero < context.weight.shape[1]:
         lines.append(
             Markup(
-                f"{tag('b', numbers.count(nonzero))} of {numbers.count(context.weight.shape[1])} weights are not zero"
+                f"{tag('b', numbers.count(nonzero))} of {numbers.count(context.weight.shape[1])} weights"
+                " are not zero"
             )
         )
     return lines
@@ -153,7 +163,7 @@ def _strip(
             tag("p", "None has such a weight.", class_="quiet"),
             class_=f"strip {direction}",
         )
-    items = []
+    items, digits = [], numbers.digits_for(largest)
     for effect in effects:
         place = context.positions("train")[effect.index]
         name, label = context.name_of("train", place), context.label_of("train", place)
@@ -167,7 +177,7 @@ def _strip(
                     style=f"--share:{abs(effect.weight) / largest:.3f}",
                     aria_hidden="true",
                 ),
-                tag("b", numbers.signed(effect.weight)),
+                tag("b", numbers.signed(effect.weight, digits)),
                 tag(
                     "span",
                     label or name,

@@ -1,4 +1,5 @@
-"""Do predictions match? Predicted against realised outputs for held-out masks, pooled and target by target."""
+"""Do predictions match? Predicted against realised outputs for held-out masks, pooled and target by
+target."""
 
 from __future__ import annotations
 
@@ -83,15 +84,20 @@ def prediction_sections(scores: Attribution, context: Context) -> list[Section]:
             else " These predictions are right only up to scale, so only the order along the axes counts."
         )
     )
-    share = (
-        f" They explain {numbers.percent(explained)} of the variance that seed noise leaves to explain."
-        if explained is not None
-        else ""
-    )
+    share = ""
+    if explained is not None and explained > 0:
+        share = (
+            f" They explain {numbers.percent(explained)} of the variance that seed noise leaves to explain."
+        )
+    elif explained is not None:
+        share = (
+            " Taken as amounts they swing too widely: each target's plain mean would have been nearer. Read"
+            " their order."
+        )
     body = [
         paragraph(
-            f"None of these {masks:,} training subsets was used to fit or to choose anything. Choose a target to see its own retrainings."
-            + share
+            f"None of these {masks:,} training subsets was used to fit or to choose anything. Choose a"
+            " target to see its own retrainings." + share
         ),
         figure_block(
             drawn,

@@ -1,4 +1,5 @@
-"""Where does this come from? Study, recipe, subsets, seeds, machine, versions, meaning, and how to make it again."""
+"""Where does this come from? Study, recipe, subsets, seeds, machine, versions, meaning, and how to make it
+again."""
 
 from __future__ import annotations
 
@@ -62,7 +63,10 @@ def _attribution(context: Context) -> list[tuple[str, Any]]:
         ("Calibrated", "yes" if scores.calibrated else "no, right only up to scale"),
         (
             "Size",
-            f"{numbers.count(scores.shape[0])} targets × {numbers.count(scores.shape[-1])} training examples",
+            (
+                f"{numbers.count(scores.shape[0])} targets × {numbers.count(scores.shape[-1])} training"
+                " examples"
+            ),
         ),
         *_known(scores.provenance),
     ]
@@ -81,14 +85,15 @@ def _bank(context: Context) -> list[tuple[str, Any]]:
     known: dict[str, Any] = {}
     rows = getattr(bank, "rows_committed", None)
     known["retrainings"] = None if rows is None else numbers.count(rows)
-    plan = getattr(bank, "plan", None)
-    known.update(plan.spec() if hasattr(plan, "spec") else {})
+    spec = getattr(getattr(bank, "plan", None), "spec", None)
+    known.update(spec() if spec else {})
     known["fingerprint of the study"] = getattr(bank, "study_fingerprint", None)
     return _known(known)
 
 
 def _known(record: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    """A JSON-able record as terms and values; nested records become one line each, long codes keep their start."""
+    """A JSON-able record as terms and values; nested records become one line each, long codes keep their
+    start."""
     return [(_title(str(key)), _value(value)) for key, value in record.items()]
 
 

@@ -36,11 +36,15 @@ def _(board: Scoreboard, context: Context) -> list[Section]:
     )
     body = [
         paragraph(
-            "LDS, the linear datamodelling score, asks of each target: does the method put unseen training subsets into the order "
-            "that retraining on them gives? It is the mean Spearman correlation over targets; 0 is chance. ",
-            "Retraining is noisy, so even a perfect predictor cannot reach 1: the dashed noise ceiling is what it could reach."
-            if board.ceiling is not None
-            else "No noise ceiling is known here; it takes at least two seeds for each held-out mask.",
+            "LDS, the linear datamodelling score, asks of each target: does the method put unseen training"
+            " subsets into the order that retraining on them gives? It is the mean Spearman correlation"
+            " over targets; 0 is chance. ",
+            (
+                "Retraining is noisy, so even a perfect predictor cannot reach 1: the dashed noise ceiling"
+                " is what it could reach."
+                if board.ceiling is not None
+                else "No noise ceiling is known here; it takes at least two seeds for each held-out mask."
+            ),
         ),
         facts(
             [
@@ -89,7 +93,8 @@ def verdict(board: Scoreboard) -> Markup:
     subject = "These datamodels rank" if "datamodel" in lead.name.lower() else f"{lead.name} ranks"
     parts = [
         Markup(
-            f"{tag('span', subject)} unseen retrainings with LDS {tag('b', numbers.estimate(lead.lds, lead.interval))}"
+            f"{tag('span', subject)} unseen retrainings with LDS"
+            f" {tag('b', numbers.estimate(lead.lds, lead.interval))}"
         )
     ]
     if board.ceiling is not None:
@@ -100,7 +105,8 @@ def verdict(board: Scoreboard) -> Markup:
     if rival is not None and rival is not lead:
         parts.append(
             Markup(
-                f"the best baseline, {tag('span', _lower(rival.name))}, reaches {tag('b', numbers.fixed(rival.lds))}"
+                f"the best baseline, {tag('span', _lower(rival.name))}, reaches"
+                f" {tag('b', numbers.fixed(rival.lds))}"
             )
         )
     return Markup("; ".join(parts) + ".")
@@ -115,7 +121,8 @@ def describe(board: Scoreboard) -> str:
 
 
 def ahead(lead: MethodScore, rival: MethodScore) -> bool | None:
-    """True or False where the evidence says which is better (paired interval, else disjoint ones), None where not."""
+    """True or False where the evidence says which is better (paired interval, else disjoint ones), None
+    where not."""
     if rival.lead is not None:
         return True if rival.lead[0] > 0 else False if rival.lead[1] < 0 else None
     if lead.interval is None or rival.interval is None:
@@ -134,7 +141,10 @@ def _spread(board: Scoreboard) -> Markup | None:
         return None
     values = board.per_target[np.isfinite(board.per_target)]
     low, middle, high = np.quantile(values, [0.1, 0.5, 0.9])
-    words = f"Half of the targets have a correlation above {numbers.fixed(middle)}; one in ten lies below {numbers.fixed(low)} and one in ten above {numbers.fixed(high)}."
+    words = (
+        f"Half of the targets have a correlation above {numbers.fixed(middle)}; one in ten lies below"
+        f" {numbers.fixed(low)} and one in ten above {numbers.fixed(high)}."
+    )
     caption = "The mean hides a spread. A single target's correlation rests on few masks and is noisy itself."
     alt = f"Histogram of the Spearman correlation of {len(values)} targets. {words}"
     return tag("div", tag("h3", words), figure_block(lds_per_target(values), alt=alt, caption=caption))
@@ -149,5 +159,6 @@ def _kind(row: MethodScore, board: Scoreboard) -> str:
 
 
 def _lower(name: str) -> str:
-    """A capital that only began a label goes when the name stands inside a sentence: "Pixel similarity", not "TRAK"."""
+    """A capital that only began a label goes when the name stands inside a sentence: "Pixel similarity",
+    not "TRAK"."""
     return name[0].lower() + name[1:] if len(name) > 1 and name[1].islower() else name

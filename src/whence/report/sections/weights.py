@@ -52,14 +52,19 @@ def weights_section(scores: Attribution, context: Context) -> Section:
                 figures.weight_histogram(weight, scores.units),
                 alt=f"Histogram of {values.size:,} non-zero weights on a logarithmic count.",
                 caption="All non-zero weights of all targets, on a logarithmic count.",
-                numbers=table(["Quantile", "Weight"], listed, "Quantiles of the non-zero weights")
-                if listed
-                else None,
+                numbers=(
+                    table(["Quantile", "Weight"], listed, "Quantiles of the non-zero weights")
+                    if listed
+                    else None
+                ),
             ),
             figure_block(
                 figures.concentration(weight),
                 alt=f"Cumulative share of absolute weight. {summary(weight)}.",
-                caption="Share of a target's absolute weight in its strongest examples: median and middle half of the targets.",
+                caption=(
+                    "Share of a target's absolute weight in its strongest examples: median and middle half"
+                    " of the targets."
+                ),
                 numbers=table(["Strongest examples", "Share"], strongest, "Median share of absolute weight"),
             ),
             class_="pair",

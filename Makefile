@@ -1,6 +1,8 @@
 # Everything below sets itself up: a virtual environment in .venv with the versions of constraints.txt.
-#   make demo   the guided tour: retrain, fit, verify, write demo/report.html
-#   make test   lint, types and the tests without the slow ones
+#   make demo       the guided tour: retrain, fit, verify, write demo/report.html
+#   make test       lint, types and the tests without the slow ones
+#   make test-slow  the slow tests
+#   make lint, make types, make docs, make clean
 # PYTHON=python3.12 picks the interpreter (3.11 or newer); VENV=/elsewhere moves the environment.
 
 VENV ?= .venv
@@ -13,7 +15,10 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --constr
 ONE_THREAD := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 JOBS ?= 2
 
-.PHONY: demo test test-slow lint types docs figures clean
+.PHONY: help demo test test-slow lint types docs figures clean
+
+help:
+	@sed -n '1,/^$$/p' Makefile
 
 demo: $(VENV)/.core
 	$(BIN)/whence demo --to demo

@@ -47,7 +47,9 @@ def cifar10(
     classes : only these, by name or label, relabelled 0, 1, ... in this order; ("cat", "dog") gives CIFAR-2
     batches : which of the five training batches to read
 
-    InputError: nothing found and no network, or a batch whose images and labels are not the published ones.
+    Raises
+    ------
+    InputError : nothing found and no network, or a batch whose images and labels are not the published ones.
     """
     if not batches or not set(batches) <= {1, 2, 3, 4, 5} or len(set(batches)) < len(batches):
         raise InputError(

@@ -77,6 +77,15 @@ def test_an_unreadable_claim_is_free_after_a_moment(folder):
     assert Claims(folder).take(1)
 
 
+def test_sweeping_clears_what_the_dead_left(folder):
+    claim_of_another(folder, 1, dead_pid())
+    claim_of_another(folder, 2, 1, host="elsewhere")
+    claims = Claims(folder)
+    claims.take(3)
+    claims.sweep()
+    assert sorted(os.listdir(folder)) == ["000002.json", "000003.json"]
+
+
 def test_a_bank_claims_blocks(tmp_path):
     bank = make(tmp_path / "b.zarr", blocks=[])
     assert bank.claim(0)

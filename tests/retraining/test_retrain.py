@@ -1,4 +1,4 @@
-"""retrain fills a bank: the same rows however it is spread, resumed or grown; bad input is refused before any work."""
+"""retrain fills a bank: the same rows however they are spread, resumed or grown; bad input writes nothing."""
 
 import numpy as np
 import pytest

@@ -56,7 +56,7 @@ def load_study(name: str) -> Study:
     if callable(found) and not isinstance(found, Study):
         found = found()
     if not isinstance(found, Study):
-        raise InputError(f"{name} is a {type(found).__name__}, not a whence.Study.")
+        raise InputError(f"{name} is of type {type(found).__name__}, not a whence.Study.")
     return found
 
 

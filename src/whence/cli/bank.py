@@ -11,10 +11,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from whence.cli._output import Json
+
 app = typer.Typer(no_args_is_help=True, help="Look at, check and merge banks of retrainings.")
 
 BankPath = Annotated[Path, typer.Argument(help="Folder of the bank, for example runs/pets.zarr.")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 
 
 @app.command()

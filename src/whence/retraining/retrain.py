@@ -108,6 +108,7 @@ def _fill(bank: Bank, n: int, running: Executor, wanted: _Wanted, progress: bool
     rows = bank.grow(n)
     for name in ("masks", "ok", "commits", "checkpoints", *bank.outputs):
         sweep(bank.path / name)
+    bank.claims.sweep()
     jobs = _jobs(bank, n, wanted.kept, wanted.share, wanted.known)
     reporter = Reporter(bank.path, bank.rows_committed, rows, progress)
     try:

@@ -1,4 +1,4 @@
-"""How many rows make a block: enough work to make a commit cheap, small enough to lose little and to share."""
+"""How many rows make a block: enough work to make a commit cheap, little enough to lose or share."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ BLOCKS_PER_WORKER = 8
 def choose_block(n: int, seconds_per_model: float, workers: int, stack: int = 1) -> int:
     """Rows in a block.
 
-    About ten seconds of work, at most 64 rows (or four stacks, where models are trained together), few enough
-    that every worker gets eight blocks. Whole stacks, for a part-filled one costs as much as a full one; and a
+    About ten seconds of work, at most 64 rows (or four stacks, where models are trained together), so few
+    that every worker gets eight blocks. Whole stacks, for a part-filled one costs as much as a full one; a
     divisor of `n` when one lies near, so that n rows asked for are n rows made (blocks are always whole).
     """
     if stack >= n:

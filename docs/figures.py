@@ -1,0 +1,159 @@
+"""Draw the figures of the docs from benchmarks/results/*.json, and write them into their pages.
+
+    python docs/figures.py            draws what there are results for
+    python docs/figures.py --check    says whether pages and pictures are up to date
+
+The pictures are plain SVG, so that they look right on a code host, in light and in dark.
+"""
+
+import json
+import math
+import re
+import sys
+from html import escape
+from pathlib import Path
+
+DOCS = Path(__file__).parent
+RESULTS = DOCS.parent / "benchmarks" / "results"
+
+WIDTH, HEIGHT = 720, 400
+LEFT, RIGHT, TOP, BOTTOM = 56, 190, 16, 48
+# Okabe and Ito's colours: told apart by colour-blind readers, and on white as on black
+COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"]
+STYLE = """
+text { font: 13px system-ui, sans-serif; fill: #333 }
+.axis { stroke: #8884; stroke-width: 1 }
+@media (prefers-color-scheme: dark) { text { fill: #ccc } }
+"""
+
+
+def main():
+    source = RESULTS / "sample_complexity.json"
+    if not source.exists():
+        print(f"no {source.name} yet: run python -m benchmarks sample_complexity")
+        return
+    result = json.loads(source.read_text(encoding="utf-8"))
+    stale = [
+        path
+        for path, text in {
+            DOCS / "images" / "sample_complexity.svg": learning_curves(result["rows"]),
+            DOCS / "how-to" / "how-many-models.md": page(result),
+        }.items()
+        if not up_to_date(path, text)
+    ]
+    if stale:
+        sys.exit(f"not up to date: {', '.join(map(str, stale))}; run python docs/figures.py")
+
+
+def up_to_date(path, text):
+    """With --check, compare; else write."""
+    if "--check" in sys.argv:
+        return path.exists() and path.read_text(encoding="utf-8") == text
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return True
+
+
+def page(result):
+    """The page with what was measured in the place of whatever stands between its two marks."""
+    text = (DOCS / "how-to" / "how-many-models.md").read_text(encoding="utf-8")
+    settings, rows = result["settings"], result["rows"]
+    most = max(row["models"] for row in rows)
+    final = [row for row in rows if row["models"] in (0, most) and row["method"] != "noise ceiling"]
+    final.sort(key=lambda row: -row["lds"])
+    ceiling = next((row for row in rows if row["method"] == "noise ceiling"), None)
+    words = (
+        "\n![LDS on unseen retrainings against the number of models](../images/sample_complexity.svg)\n\n"
+        f"CIFAR-10's cats and dogs, {settings['n']:,} training images, keep {settings['keep']:g}, "
+        f"{settings['targets']:,} targets, {settings['held_out_masks']} held-out subsets with "
+        f"{settings['held_out_seeds']} seeds each. Bands are 95 % intervals.\n\n"
+        f"| with {most:,} models | LDS | 95 % interval |\n|---|---:|---|\n"
+    )
+    if ceiling:
+        words += f"| *noise ceiling* | {ceiling['lds']:.3f} | {interval(ceiling)} |\n"
+    words += "".join(f"| {row['method']} | {row['lds']:.3f} | {interval(row)} |\n" for row in final)
+    words += "\nRepeat it with `python -m benchmarks sample_complexity`; `make docs` draws it.\n"
+    pattern = r"(?s)(<!-- figure: sample_complexity -->).*(<!-- end of figure -->)"
+    return re.sub(pattern, lambda match: f"{match[1]}\n{words}{match[2]}", text)
+
+
+def interval(row):
+    return "" if row.get("low") is None else f"{row['low']:.3f} to {row['high']:.3f}"
+
+
+def learning_curves(rows):
+    """SVG: a line with its band for each method over the number of models; ceiling and baselines broken."""
+    lines = {}
+    for row in rows:
+        if row["models"] > 0:
+            lines.setdefault(row["method"], []).append(row)
+    curves = {name: sorted(points, key=lambda row: row["models"]) for name, points in lines.items()}
+    models = sorted({row["models"] for points in curves.values() for row in points})
+    flat = [row for row in rows if row["models"] == 0 and row["method"] != "random"]
+    top = max([row["lds"] for row in flat] + [row.get("high") or row["lds"] for row in rows]) * 1.05
+    bottom = min([0] + [row["lds"] if row.get("low") is None else row["low"] for row in rows])
+
+    def x(count):
+        share = math.log(count / models[0]) / max(math.log(models[-1] / models[0]), 1e-9)
+        return LEFT + share * (WIDTH - LEFT - RIGHT)
+
+    def y(value):
+        return TOP + (top - value) / (top - bottom) * (HEIGHT - TOP - BOTTOM)
+
+    end = WIDTH - RIGHT
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">',
+        f"<title>LDS on unseen retrainings against the number of models</title><style>{STYLE}</style>",
+    ]
+    for tick in range(math.ceil(bottom * 5), math.floor(top * 5) + 1):
+        height = y(tick / 5)
+        parts.append(f'<path class="axis" d="M{LEFT} {height:.1f}H{end}"/>')
+        parts.append(text(LEFT - 8, height + 4, f"{tick / 5:.1f}", "end"))
+    parts += [text(x(count), HEIGHT - BOTTOM + 20, f"{count:,}", "middle") for count in models]
+    parts.append(text((LEFT + end) / 2, HEIGHT - 8, "retrained models", "middle"))
+    parts.append(
+        f'<text transform="translate(14 {HEIGHT / 2 - 20}) rotate(-90)" text-anchor="middle">LDS</text>'
+    )
+    labels = []
+    for row in flat:  # what no retraining of ours changes: the ceiling and the baselines
+        dash = "5 4" if row["method"] == "noise ceiling" else "1 3"
+        height = y(row["lds"])
+        parts.append(f'<path d="M{LEFT} {height:.1f}H{end}" stroke="#888" stroke-dasharray="{dash}"/>')
+        labels.append((height, row["method"], "#888"))
+    for colour, (name, points) in zip(COLOURS, curves.items(), strict=False):
+        if all(row.get("low") is not None for row in points):
+            upper = [f"{x(row['models']):.1f} {y(row['high']):.1f}" for row in points]
+            lower = [f"{x(row['models']):.1f} {y(row['low']):.1f}" for row in reversed(points)]
+            parts.append(f'<path d="M{"L".join(upper + lower)}Z" fill="{colour}" fill-opacity=".15"/>')
+        path = "L".join(f"{x(row['models']):.1f} {y(row['lds']):.1f}" for row in points)
+        parts.append(f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
+        parts += [
+            f'<circle cx="{x(row["models"]):.1f}" cy="{y(row["lds"]):.1f}" r="3" fill="{colour}"/>'
+            for row in points
+        ]
+        labels.append((y(points[-1]["lds"]), name, colour))
+    parts += [
+        f'<text x="{end + 10}" y="{height + 4:.1f}" style="fill:{colour}">{escape(name)}</text>'
+        for height, name, colour in apart(labels)
+    ]
+    return "\n".join([*parts, "</svg>\n"])
+
+
+def text(x, y, words, anchor):
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{words}</text>'
+
+
+def apart(labels, gap=17):
+    """The labels from top to bottom, pushed down, then up, until none overlaps another."""
+    placed = []
+    for height, name, colour in sorted(labels):
+        placed.append([max(height, placed[-1][0] + gap if placed else height), name, colour])
+    lowest = HEIGHT - BOTTOM
+    for label in reversed(placed):
+        label[0] = min(label[0], lowest)
+        lowest = label[0] - gap
+    return placed
+
+
+if __name__ == "__main__":
+    main()

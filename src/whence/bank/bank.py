@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
@@ -12,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from whence.bank import _commits, _layout
+from whence.bank import _commits, _create, _layout
+from whence.bank._compare import differences
 from whence.bank._rows import Reader, lazy
 from whence.bank._write import write_block
 from whence.bank.claims import Claims
 from whence.bank.recorded import plan_from_spec
 from whence.bank.samples import MaskGroups, Sample
 from whence.errors import InputError
-from whence.provenance import versions
 from whence.subsets import PARTS, Plan, Subsets, unpack
 
 if TYPE_CHECKING:
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from whence.study.trainer import Retrained
 
 Path_ = str | os.PathLike[str]
-DEFAULT_BLOCK = 16
 
 
 class Bank:
@@ -74,9 +72,9 @@ class Bank:
         """
         bank = cls(path)
         if study is not None and study.fingerprint != bank.study_fingerprint:
-            raise InputError(
-                f"{str(bank.path)!r}: this bank belongs to another study: {_differences(bank, study)}."
-            )
+            found = differences(bank.study_description, study.describe(), "here")
+            what = "; ".join(found) or "same description, but the data or the ids differ"
+            raise InputError(f"{str(bank.path)!r}: this bank belongs to another study: {what}.")
         return bank
 
     @classmethod
@@ -95,76 +93,25 @@ class Bank:
         ----------
         path : a folder that does not exist yet.
         plan : which mask, seed and part each row has; fixed for the life of the bank.
-        block : rows committed together; it can not change later.
+        block : rows committed together (default 16); it cannot change later.
         engine : what `Trainer.choose` found.
         """
         if plan.subsets.n != study.n:
             raise InputError(
                 f"subsets are over n={plan.subsets.n} training examples, the study has {study.n}."
             )
-        outputs = {
-            name: {"shape": list(shape), "dtype": "float32"} for name, shape in study.output_shapes().items()
-        }
-        describe = {
-            "study_fingerprint": study.fingerprint,
-            "study": study.describe(),
-            "classes": study.classes,
-            "plan": plan.spec(),
-            "n": study.n,
-            "targets": len(study.target_ids),
-            "outputs": outputs,
-        }
-        ids = {"train": study.train_ids, "target": study.target_ids}
-        labels = {
-            "train_label": ("train", study.train_labels),
-            "target_label": ("target", study.target_labels),
-        }
-        cls._make(Path(path), describe, block, engine, ids, labels)
+        _create.of_study(Path(path), study, plan, block, engine)
         bank = cls.open(path, study)
         bank.check_plan(plan)
         return bank
 
-    @classmethod
-    def _make(
-        cls,
-        path: Path,
-        describe: dict[str, Any],
-        block: int | None,
-        engine: Mapping[str, Any] | None,
-        ids: Mapping[str, np.ndarray],
-        labels: Mapping[str, tuple[str, np.ndarray | None]],
-    ) -> None:
-        if block is not None and block < 1:
-            raise InputError(f"block must be at least 1 row, received {block}.")
-        block = block or DEFAULT_BLOCK
-        for name, values in ids.items():
-            if len(np.unique(values)) != len(values):
-                raise InputError(f"{name}_ids has duplicates; every example needs its own id.")
-        columns = _layout.columns_of(describe["n"], describe["targets"], describe["outputs"])
-        attributes = {
-            "format": _layout.FORMAT,
-            "block": block,
-            "engine": None if engine is None else dict(engine),
-            "versions": versions(),
-            **describe,
-        }
-        written = {name: (name, values) for name, values in ids.items()}
-        written |= {name: (dim, values) for name, (dim, values) in labels.items() if values is not None}
-        if not _layout.is_bank(path):
-            _layout.create(path, columns, block, attributes, written)
-
     def check_plan(self, plan: Plan) -> None:
         """`InputError` that names what differs when `plan` is not this bank's."""
-        mine, theirs = _flat(self.plan.spec()), _flat(plan.spec())
-        different = [key for key in mine | theirs if mine.get(key) != theirs.get(key)]
-        if different:
-            what = "; ".join(
-                f"{key} is {_short(mine.get(key))} there, {_short(theirs.get(key))} was asked for"
-                for key in different[:3]
-            )
+        found = differences(self.plan.spec(), plan.spec(), "was asked for")
+        if found:
             raise InputError(
-                f"the bank at {str(self.path)!r} was drawn by another plan: {what}. Ask for the same, or "
-                "fill another bank."
+                f"the bank at {str(self.path)!r} was drawn by another plan: {'; '.join(found)}. Ask for the "
+                "same, or fill another bank."
             )
 
     # --- what is there ---
@@ -442,29 +389,3 @@ class Bank:
             f"{self.study_description.get('name', 'a study')!r}, n={self.n}, {len(self.target_ids)} targets, "
             f"{', '.join(self.outputs)}, keep={self.keep:g}>"
         )
-
-
-def _differences(bank: Bank, study: Study) -> str:
-    """In words, where two studies differ."""
-    mine, theirs = _flat(bank.study_description), _flat(study.describe())
-    different = [key for key in mine | theirs if mine.get(key) != theirs.get(key) and key != "fingerprint"]
-    if not different:
-        return "same description, but the data or the ids differ"
-    return "; ".join(
-        f"{key} is {_short(mine.get(key))} there, {_short(theirs.get(key))} here" for key in different[:3]
-    )
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        return {prefix: json.loads(json.dumps(value))}
-    return {
-        key: inner
-        for name, item in value.items()
-        for key, inner in _flat(item, f"{prefix}.{name}" if prefix else str(name)).items()
-    }
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 60 else text[:57] + "..."

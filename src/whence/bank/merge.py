@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from whence.bank import _layout
+from whence.bank._create import named
 from whence.bank._write import commit_block
 from whence.bank.bank import Bank, Path_
 from whence.bank.errors import BankError
@@ -44,11 +45,13 @@ def merge(paths: Sequence[Path_], to: Path_) -> Bank:
             )
         other.check_plan(first.plan)
     block = math.gcd(*(bank.block for bank in banks))
+    ids = {"train": first.train_ids, "target": first.target_ids}
+    labels = {"train": first.train_labels, "target": first.target_labels}
     attributes = {**first._attributes, "block": block}
     staging = to.with_name(f".{to.name}.merging")  # a merge that is cut short must not look like a bank
     shutil.rmtree(staging, ignore_errors=True)
     try:
-        _layout.create(staging, first._columns, block, attributes, _labels(first))
+        _layout.create(staging, first._columns, block, attributes, named(ids, labels))
         merged = Bank(staging)
         merged.grow(max(bank.rows_wanted for bank in banks))
         for bank in banks:
@@ -85,13 +88,3 @@ def _copy(bank: Bank, source: int, merged: Bank) -> None:
                         "earlier one): they were trained by different software, or training is not "
                         "deterministic."
                     )
-
-
-def _labels(bank: Bank) -> dict[str, tuple[str, np.ndarray]]:
-    found = {
-        "train": ("train", bank.train_ids),
-        "target": ("target", bank.target_ids),
-        "train_label": ("train", bank.train_labels),
-        "target_label": ("target", bank.target_labels),
-    }
-    return {name: (dim, values) for name, (dim, values) in found.items() if values is not None}

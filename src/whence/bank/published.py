@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from whence.attribution import Attribution
+from whence.bank import _create
 from whence.bank._write import commit_block
 from whence.bank.bank import Bank, Path_
 from whence.bank.recorded import RecordedPlan, RecordedSubsets
@@ -116,7 +117,7 @@ def record(
         "outputs": described,
     }
     ids = {"train": _ids(train_ids, n, "train_ids"), "target": _ids(target_ids, targets, "target_ids")}
-    Bank._make(Path(to), describe, block, None, ids, {})
+    _create.make(Path(to), describe, block, None, ids, {})
     bank = Bank.open(to)
     if bank.study_fingerprint != fingerprint:
         raise InputError(f"{str(to)!r}: this bank holds other data; choose another path.")

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -130,15 +131,12 @@ class Context:
         if self.wanted is not None:
             return self.attribution.target_index(list(self.wanted)).tolist()
         ids = {str(name): row for row, name in enumerate(self.attribution.target_ids.tolist())}
-        chosen = [ids[str(name)] for name in self.first if str(name) in ids]
         queues: dict[str, list[int]] = {}
         for row, position in enumerate(self.positions("target")):
             queues.setdefault(self.label_of("target", position), []).append(row)
-        depth = 0
-        while len(chosen) < min(self.count, len(ids)) and depth < len(ids):
-            chosen += [queue[depth] for queue in queues.values() if depth < len(queue)]
-            depth += 1
-        chosen = list(dict.fromkeys(chosen))[: self.count]
+        rounds = [row for turn in zip_longest(*queues.values()) for row in turn if row is not None]
+        checked = [ids[str(name)] for name in self.first if str(name) in ids]
+        chosen = list(dict.fromkeys([*checked, *rounds]))[: self.count]
         labels = self.labels("target")
         places = self.positions("target")
         return sorted(chosen, key=lambda row: (int(labels[places[row]]) if labels is not None else 0, row))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from whence.report.figures.theme import colour, figure, label, plain
+from whence.report.figures.theme import LEGIBLE, colour, figure, label, plain
 from whence.report.numbers import estimate
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def learning_curve(
             yanchor="bottom",
             xshift=2,
             yshift=9,
-            font={"color": colour(role)},
+            font={"color": colour(role if role in LEGIBLE else "ink")},
         )
     return fig
 

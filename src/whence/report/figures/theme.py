@@ -97,7 +97,7 @@ def label(fig: Figure, words: str, **where: Any) -> None:
     fig.add_annotation(merged(settings, {"text": words, **where}))
 
 
-def key(fig: Figure, *rows: list[tuple[str, str]], limit: int = 42) -> None:
+def key(fig: Figure, *rows: list[tuple[str, str]], limit: int = 48) -> None:
     """Name series in lines above the picture, each in its colour: (colour role, mark and words) one after
     the other.
 
@@ -111,7 +111,7 @@ def key(fig: Figure, *rows: list[tuple[str, str]], limit: int = 42) -> None:
             if place == 0 or length + len(words) > limit:
                 lines.append([])
                 length = 0
-            lines[-1].append(f'<span style="color:{colour(role)}">{plain(words)}</span>')
+            lines[-1].append(_named(role, words))
             length += len(words) + 3
     where = {
         "x": 0,
@@ -124,6 +124,18 @@ def key(fig: Figure, *rows: list[tuple[str, str]], limit: int = 42) -> None:
     }
     label(fig, "<br>".join("   ".join(line) for line in lines), **where, align="left")
     fig.update_layout(margin={"t": 14 + 19 * len(lines)})
+
+
+# Roles that stand out against the page enough for words (a contrast of 4.5); of others only the mark is
+# coloured.
+LEGIBLE = ("ink", "muted", "accent", "warm")
+
+
+def _named(role: str, words: str) -> str:
+    if role in LEGIBLE:
+        return f'<span style="color:{colour(role)}">{plain(words)}</span>'
+    mark, _, rest = words.partition(" ")
+    return f'<span style="color:{colour(role)}">{plain(mark)}</span> {plain(rest)}'
 
 
 def plain(words: object) -> str:
@@ -142,6 +154,10 @@ def dark(fig: Figure) -> Figure:
             return {key: swap(item) for key, item in value.items()}
         if isinstance(value, list | tuple):
             return [swap(item) for item in value]
-        return pairs.get(value, value) if isinstance(value, str) else value
+        if not isinstance(value, str) or value in pairs:
+            return pairs.get(value, value) if isinstance(value, str) else value
+        for light, other in pairs.items():  # colours inside words, as `key` writes them
+            value = value.replace(f"color:{light}", f"color:{other}")
+        return value
 
     return Figure(swap(fig.to_plotly_json()))

@@ -74,7 +74,7 @@ def _examples(context: Context, examples: Examples) -> Markup:
                     examples.side, context, int(index), f"{name}{', labelled ' + label if label else ''}"
                 ),
                 tag("b", note) if note else None,
-                tag("span", label or name, class_="label", title=name),
+                tag("span", label, class_="label", title=name) if label else None,
             )
         )
     return tag("div", tag("h4", examples.caption), tag("ol", items), class_="strip plain")

@@ -82,9 +82,10 @@ def _card(scores: Attribution, context: Context, row: int) -> Markup:
     weights = context.weight[row]
     largest = float(np.abs(weights).max()) or 1.0
     lines = [tag("li", words) for words in _lines(scores, context, row)]
+    portrait = _portrait("target", context, place, f"{name}{', labelled ' + label if label else ''}")
     about = tag(
         "div",
-        _portrait("target", context, place, f"{name}{', labelled ' + label if label else ''}"),
+        portrait,
         tag(
             "div",
             tag("h3", label or name),
@@ -92,28 +93,17 @@ def _card(scores: Attribution, context: Context, row: int) -> Markup:
             tag("ul", lines),
             sparkline(weights),
         ),
-        class_="about",
+        class_="about" if "tile" not in portrait else "about bare",
     )
-    lower = scores.lower_is_better
-    helps, harms = ("Lower", "Raise") if lower else ("Raise", "Lower")
-    strips = [
-        _strip(
-            context,
-            f"{helps} its {scores.output}",
-            _effects(context, row, +1 if not lower else -1),
-            largest,
-            label,
-            "raises" if not lower else "lowers",
-        ),
-        _strip(
-            context,
-            f"{harms} its {scores.output}",
-            _effects(context, row, -1 if not lower else +1),
-            largest,
-            label,
-            "lowers" if not lower else "raises",
-        ),
-    ]
+    ways = {+1: ("Raise", "raises"), -1: ("Lower", "lowers")}
+    helpful = (
+        -1 if scores.lower_is_better else +1
+    )  # what helps comes first; for a loss that is what lowers it
+    strips = []
+    for sign in (helpful, -helpful):
+        verb, direction = ways[sign]
+        effects = _effects(context, row, sign)
+        strips.append(_strip(context, f"{verb} its {scores.output}", effects, largest, label, direction))
     return tag("article", about, tag("div", strips, class_="strips"), class_="card", data_class=label or None)
 
 
@@ -178,12 +168,9 @@ def _strip(
                     aria_hidden="true",
                 ),
                 tag("b", numbers.signed(effect.weight, digits)),
-                tag(
-                    "span",
-                    label or name,
-                    class_="label" if label == target_label or not label else "label other",
-                    title=name,
-                ),
+                tag("span", label, class_="label" if label == target_label else "label other", title=name)
+                if label
+                else None,
             )
         )
     return tag("div", tag("h4", title), tag("ol", items), class_=f"strip {direction}")

@@ -171,10 +171,10 @@ def test_the_command_line_starts_light():
     assert not HEAVY & loaded_after("import whence.cli")
 
 
-@pytest.mark.parametrize("room", ["whence.study", "whence.bank", "whence.retraining", "whence.methods"])
-def test_rooms_do_without_extras_and_pictures(room):
+def test_rooms_do_without_extras_and_pictures():
     # pandas comes with xarray
-    assert not {"sklearn", "plotly", "matplotlib", "PIL", "ray"} & loaded_after(f"import {room}")
+    rooms = "whence.study, whence.training, whence.bank, whence.retraining, whence.methods, whence.evaluate"
+    assert not {"sklearn", "plotly", "matplotlib", "PIL", "ray"} & loaded_after(f"import {rooms}")
 
 
 def test_every_public_name_is_there():

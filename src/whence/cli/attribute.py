@@ -94,5 +94,5 @@ def _estimate(
         raise InputError(
             f"--study is missing, but {method.value} looks at the examples; pass it as module:attribute."
         )
-    features = "pixels" if method is MethodName.pixels else "penultimate"
-    return methods.Similarity(features=features, seed=seed).attribute(load_study(study), output=output)
+    similarity = methods.Similarity("pixels" if method is MethodName.pixels else "penultimate", seed=seed)
+    return similarity.attribute(load_study(study), output=output)

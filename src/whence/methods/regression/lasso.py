@@ -48,7 +48,7 @@ def lasso(
     early_stopping, patience : end a target's path after `patience` penalties without a lower validation error
     refit : solve once more on train and validation together at the chosen penalty
     bootstrap : number of resamplings of rows for the standard error (0: none); penalties are held fixed
-    tol : sweeps stop when a further one would lower a target's objective by less than tol var(y)/2
+    tol : sweeps stop when a further step would lower a target's objective by less than this share of it
 
     Returns
     -------
@@ -119,6 +119,34 @@ def lasso(
     return Fit(numpy64(weight), numpy64(final.bias(weight)), error, diagnostics)
 
 
+def lasso_path(
+    train: Moments,
+    *,
+    penalties: int = 50,
+    ratio: float = 1e-2,
+    l1_ratio: float = 1.0,
+    tol: float = TOLERANCE,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The whole path of every target: penalty (t, k), weight (t, k, n) and duality gap over var(y)/2 (t, k).
+
+    For looking at paths and for comparisons; `lasso` keeps only the point that validates best.
+    """
+    t, n = train.cross.shape
+    design = Design(train)
+    weight = torch.zeros(t, penalties, n, device=train.cross.device)
+    penalty = torch.zeros(t, penalties, dtype=torch.float64, device=train.cross.device)
+    gap = torch.zeros_like(penalty)
+    for rows in _chunks(t, train):
+
+        def keep(point: Point, relative_gap: torch.Tensor, rows: slice = rows) -> None:
+            weight[rows, point.k] = point.x * point.penalty[:, None].float()
+            penalty[rows, point.k] = point.penalty
+            gap[rows, point.k] = relative_gap.double()
+
+        walk(design, train.targets(rows), keep, count=penalties, ratio=ratio, l1_ratio=l1_ratio, tol=tol)
+    return numpy64(penalty), weight.cpu().numpy(), numpy64(gap)
+
+
 class _Best:
     """Per target: the penalty of lowest validation error so far, and for how long it has been the best."""
 
@@ -139,7 +167,7 @@ class _Best:
     def start(self, rows: slice) -> None:
         self.offset = rows.start
 
-    def visit(self, point: Point) -> torch.Tensor:
+    def visit(self, point: Point, gap: torch.Tensor) -> torch.Tensor:
         targets = point.targets + self.offset
         w = point.x * point.penalty[:, None].float()
         predicted = times(w, self.design)

@@ -96,12 +96,16 @@ def moments(masks: np.ndarray, outputs: np.ndarray, *, device: torch.device | st
         s = torch.as_tensor(np.ascontiguousarray(masks[start : start + ROWS]), device=device)
         y = torch.as_tensor(outputs[start : start + ROWS], dtype=torch.float64, device=device) - output_mean
         counts += _counts(s)
-        cross += y.T @ s.double()
+        # float32 products of at most a thousand rows, summed in float64: right to 1e-7 standard deviations of
+        # y.
+        for y_part, s_part in zip(y.float().split(1024), s.float().split(1024)):
+            cross += y_part.T @ s_part
         variance += y.square().sum(0)
     mask_mean = counts.diagonal() / m
     gram = counts.div_(m).addr_(mask_mean, mask_mean, alpha=-1)
-    # y sums to zero, so cross needs no centring of s; one more pass over it removes the rounding of that sum.
-    return Moments(gram, cross / m, variance / m, mask_mean, output_mean, m)
+    # An output that is the same in all rows has no variance but what rounding of its mean leaves.
+    cross[variance / m <= (1e-12 * output_mean).square()] = 0
+    return Moments(gram, cross / m, variance / m, mask_mean, output_mean, m)  # y is centred: s need not be
 
 
 def pooled(a: Moments, b: Moments) -> Moments:

@@ -9,24 +9,29 @@ Eliminating b centres S and y. With G = cov(S), q = cov(S, y) and residual corre
     P(w) = 1/2 (var(y) - w.(q + g)) + l (...),
     w is optimal  <=>  w = soft(w + s g, s l a) / (1 + s l (1 - a))   for any step s > 0.
 
-Masks are not standardised: columns of a fixed-size design share the variance keep (1 - keep), so that would only
-rename the penalty. Hence l_max = max_j |q_j| / a exactly: at l_max all weights are zero, just below it one is not.
+Masks are not standardised: columns of a fixed-size design share the variance keep (1 - keep), so that would
+only rename the penalty. Hence l_max = max_j |q_j| / a exactly: at l_max all weights are zero, just below it
+one is not.
 
 Why this algorithm: G is dense, shared by all targets and, for random masks, well conditioned (its eigenvalues
-spread like (1 +- sqrt(n/m))^2), so a step for all targets is a matrix product at the machine's full rate and few
-steps are needed. Coordinate descent one target at a time needs as many passes, each at the speed of memory.
+spread like (1 +- sqrt(n/m))^2), so a step for all targets is a matrix product at the machine's full rate and
+few steps are needed. Coordinate descent one target at a time needs as many passes, each at the speed of
+memory.
 
   1. Walk the penalties l_k = l_max ratio^(k/(K-1)) downwards, all targets in step, in units of the penalty
      (x = w/l, h = g/l), so that every target has the same threshold.
   2. Predict. Between kinks of the path w and g are linear in l: extrapolate both from the last two penalties.
-  3. Sweep over blocks of coordinates: a proximal step d on the block, then h -= d G[block], adding the rows of
+  3. Sweep over blocks of coordinates: a proximal step d on the block, then h -= d G[block], adding the rows
+  of
      the few coordinates that moved or, when many did, by a dense product.
-  4. Sweep again the targets of which a further step would still lower P by more than tol var(y)/2. Where sweeps
-     are slow (ill-conditioned designs) jump along the last displacement first: g is linear, so the jump is free.
+  4. Sweep again the targets of which a further step would still lower P by more than tol P. Where
+  sweeps
+     are slow (ill-conditioned designs) jump along the last displacement first: g is linear, so the jump is
+     free.
   5. The duality gap certifies each point.
 
-State and products are float32; their rounding moves h by less than 1e-2 of a threshold over a whole path, which
-changes P in the seventh digit. `solve` recomputes h in float64 and so ends in float64 accuracy.
+State and products are float32; their rounding moves h by less than 1e-2 of a threshold over a whole path,
+which changes P in the seventh digit. `solve` recomputes h in float64 and so ends in float64 accuracy.
 """
 
 from __future__ import annotations
@@ -35,17 +40,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch.nn.functional import embedding_bag, softshrink
 
 from whence.methods.regression.moments import Moments
 
 # Below this share of coordinates that moved, adding their rows of G is faster than a dense product
 # (measured).
 SPARSE_BELOW = {"cpu": 0.3, "cuda": 0.02}
-TOLERANCE = 2e-7
-
-
-def soft(u: torch.Tensor, threshold: float) -> torch.Tensor:
-    return u - u.clamp(-threshold, threshold)
+TOLERANCE = 4e-7
 
 
 def times(d: torch.Tensor, rows: torch.Tensor) -> torch.Tensor | None:
@@ -56,14 +58,14 @@ def times(d: torch.Tensor, rows: torch.Tensor) -> torch.Tensor | None:
         return None
     where = d.nonzero(as_tuple=True)
     starts = counts.cumsum(0) - counts
-    return torch.nn.functional.embedding_bag(where[1], rows, starts, mode="sum", per_sample_weights=d[where])
+    return embedding_bag(where[1], rows, starts, mode="sum", per_sample_weights=d[where])
 
 
 class Design:
     """What all targets share: G in blocks of rows, and a step size that is safe for every block."""
 
     def __init__(self, moments: Moments, block: int | None = None):
-        gram = moments.gram.float()
+        self.gram = gram = moments.gram.float()
         n = len(gram)
         block = block or min(max(moments.rows // 16, 32), 500)
         self.blocks = [(slice(s, min(s + block, n)), gram[s : s + block]) for s in range(0, n, block)]
@@ -77,7 +79,7 @@ class Design:
         """One pass over the blocks; updates x and h (t, n) in place."""
         for cols, rows in self.blocks:
             before = x[:, cols]
-            after = soft(torch.add(before, h[:, cols], alpha=self.step), self.step * l1)
+            after = softshrink(torch.add(before, h[:, cols], alpha=self.step), self.step * l1)
             if ridge is not None:
                 after /= 1 + self.step * ridge
             d = after - before
@@ -92,7 +94,7 @@ class Design:
         self, x: torch.Tensor, h: torch.Tensor, l1: float, ridge: torch.Tensor | None
     ) -> torch.Tensor:
         """(t,) by how much a further proximal step would lower P, in units of the penalty squared."""
-        after = soft(torch.add(x, h, alpha=self.step), self.step * l1)
+        after = softshrink(torch.add(x, h, alpha=self.step), self.step * l1)
         if ridge is not None:
             after /= 1 + self.step * ridge
         return torch.linalg.vector_norm(after.sub_(x), dim=1).square_() / (2 * self.step)
@@ -114,11 +116,11 @@ class Point:
     ridge: torch.Tensor | None
 
     def weight(self) -> torch.Tensor:
-        """(t, n) float64 in units of the output."""
+        """(t, n) float64, in units of the output."""
         return self.x.double() * self.penalty[:, None]
 
     def objective_and_gap(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """(t,) P and P - D >= P - min P, in units of the output squared.
+        """(t,) P and P - D >= P - min P, in units of the penalty squared.
 
         D is the best dual value on the ray of the residual r: D(s) = s y.r - s^2 |r|^2/2 with s |corr| <= l
         a. The ridge part is a LASSO on data with rows sqrt(l (1 - a)) I appended.
@@ -135,8 +137,7 @@ class Point:
         s = torch.minimum(yr / rr.clamp(min=1e-30), limit)
         primal = rr / 2 + l1
         dual = s * yr - s.square() * rr / 2
-        unit = self.penalty.square()
-        return primal * unit, (primal - dual).clamp(min=0) * unit
+        return primal, (primal - dual).clamp(min=0)
 
 
 def largest_penalty(moments: Moments, l1_ratio: float = 1.0) -> torch.Tensor:
@@ -147,7 +148,7 @@ def largest_penalty(moments: Moments, l1_ratio: float = 1.0) -> torch.Tensor:
 def walk(
     design: Design,
     moments: Moments,
-    visit: Callable[[Point], torch.Tensor | None],
+    visit: Callable[[Point, torch.Tensor], torch.Tensor | None],
     *,
     count: int = 50,
     ratio: float = 1e-2,
@@ -155,7 +156,9 @@ def walk(
     tol: float = TOLERANCE,
     max_sweeps: int = 500,
 ) -> None:
-    """Follow the path of every target; `visit` sees each point and may return (t,) bool: which targets walk
+    """Follow the path of every target.
+
+    `visit` sees each point and the gaps (t,) relative to var/2; it may return (t,) bool: which targets walk
     on."""
     top = largest_penalty(moments, l1_ratio)
     top = torch.where(top > 0, top, 1.0)  # a constant target: all its weights are zero at any penalty
@@ -163,19 +166,22 @@ def walk(
     targets = torch.arange(len(top), device=top.device)
     q, y = (moments.cross / top[:, None]).float(), (moments.variance / top.square()).float()
     x, h, x_last, h_last = torch.zeros_like(q), q.clone(), None, None
+    objective = y / 2
     for k in range(count):
         if k > 0:
-            q, y = q / rho, y / rho**2
+            q, y, objective = q / rho, y / rho**2, objective / rho**2
             x_new, h_new = _predict(x, x_last, rho), _predict(h, h_last, rho)
             x_last, h_last, x, h = x, h, x_new, h_new
         penalty = top * rho**k
         ridge = None if l1_ratio == 1 else ((1 - l1_ratio) * penalty[:, None]).float()
-        descend(design, x, h, q, y, l1_ratio, ridge, tol, max_sweeps)
-        go_on = visit(Point(k, targets, penalty, x, h, q, y, l1_ratio, ridge))
+        descend(design, x, h, q, l1_ratio, ridge, tol * objective, max_sweeps)
+        point = Point(k, targets, penalty, x, h, q, y, l1_ratio, ridge)
+        objective, gap = point.objective_and_gap()
+        go_on = visit(point, gap / (y / 2).clamp(min=1e-30))
         if go_on is not None and not bool(go_on.all()):
             if not bool(go_on.any()):
                 return
-            top, targets, q, y, x, h = (a[go_on] for a in (top, targets, q, y, x, h))
+            top, targets, q, y, x, h, objective = (a[go_on] for a in (top, targets, q, y, x, h, objective))
             if x_last is not None and h_last is not None:
                 x_last, h_last = x_last[go_on], h_last[go_on]
 
@@ -192,17 +198,15 @@ def descend(
     x: torch.Tensor,
     h: torch.Tensor,
     q: torch.Tensor,
-    y: torch.Tensor,
     l1: float,
     ridge: torch.Tensor | None,
-    tol: float,
+    limit: torch.Tensor,
     max_sweeps: int,
 ) -> None:
     """Sweep until no target's P would fall by more than tol y/2 in a further step. x and h change in
     place."""
-    limit = tol * y / 2
     left = None  # rows still to sweep; None: all of them, without copying
-    x_last = h_last = None
+    x_last = h_last = last = None
     for sweep in range(max_sweeps):
         xs, hs = (x, h) if left is None else (x[left], h[left])
         rs = ridge if ridge is None or left is None else ridge[left]
@@ -211,7 +215,12 @@ def descend(
                 _jump(xs, hs, x_last, h_last, q if left is None else q[left], l1, rs)
             x_last, h_last = xs.clone(), hs.clone()
         design.sweep(xs, hs, l1, rs)
-        short = design.next_gain(xs, hs, l1, rs) > (limit if left is None else limit[left])
+        gain = design.next_gain(xs, hs, l1, rs)
+        # Gains shrink by a factor c a sweep, so what remains is about gain / (1 - c): c is near one where the
+        # design is ill-conditioned, and a small gain then does not mean that the end is near.
+        left_over = 2 * gain if last is None else gain / (1 - gain / last.clamp(min=1e-30)).clamp(min=0.01)
+        short = left_over > (limit if left is None else limit[left])
+        last = gain
         if left is not None:
             x[left], h[left] = xs, hs
         remaining = int(short.sum())
@@ -220,6 +229,7 @@ def descend(
         # Copying rows out pays once a quarter of the targets are done.
         if remaining < 0.75 * len(short):
             left = short.nonzero()[:, 0] if left is None else left[short]
+            last = last[short]
             if x_last is not None and h_last is not None:
                 x_last, h_last = x_last[short], h_last[short]
     # Not reached within max_sweeps: the gap says so.
@@ -262,8 +272,8 @@ def solve(
     *,
     l1_ratio: float = 1.0,
     start: torch.Tensor | None = None,
-    tol: float = 1e-9,
-    max_sweeps: int = 1000,
+    tol: float = 1e-12,
+    max_sweeps: int = 200,
     rounds: int = 3,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """One penalty a target (t,): weights (t, n) float64 and relative duality gaps (t,), gap / (var(y)/2).
@@ -277,12 +287,12 @@ def solve(
     for _ in range(rounds):
         x32, h32 = x.float(), (cross - x.float().double() @ moments.gram).float()
         ridge32 = None if ridge is None else ridge.float()
-        descend(design, x32, h32, cross.float(), y.float(), l1_ratio, ridge32, tol, max_sweeps)
+        descend(design, x32, h32, cross.float(), l1_ratio, ridge32, (tol * y / 2).float(), max_sweeps)
         x = x32.double()
     h = cross - x @ moments.gram
     point = Point(0, torch.arange(len(x)), unit, x, h, cross, y, l1_ratio, ridge)
     _, gap = point.objective_and_gap()
-    return point.weight(), gap / (moments.variance / 2).clamp(min=1e-300)
+    return point.weight(), gap / (y / 2).clamp(min=1e-300)
 
 
 def _top_eigenvalue(block: torch.Tensor, iterations: int = 30) -> float:

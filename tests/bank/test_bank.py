@@ -3,6 +3,7 @@
 import os
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -114,6 +115,31 @@ def test_growing_moves_no_row_and_never_shrinks(tmp_path):
     assert bank.rows_wanted == 52
     fill(bank, study(), bank.missing_blocks())
     assert bank.dataset.isel(retraining=slice(0, 24)).identical(before)
+
+
+def test_a_shape_that_another_process_undid_is_mended_by_the_next_commit(tmp_path):
+    bank = make(tmp_path / "b.zarr", rows=24, blocks=[0, 5])
+    for name in ("margin", "ok", "seed"):  # a slower process writes the shape that it had read earlier
+        metadata = bank.path / name / "zarr.json"
+        metadata.write_text(metadata.read_text().replace("24", "8", 1))
+    assert bank.rows_wanted == 24
+    assert bank.verify().ok
+    fill(bank, study(), [4])
+    data = xr.open_zarr(bank.path, consolidated=False, chunks=None)
+    assert data.sizes["retraining"] == 24
+    fill(bank, study(), bank.missing_blocks(24))
+    assert np.array_equal(
+        xr.open_zarr(bank.path, consolidated=False, chunks=None).margin.values, bank.outputs_of()
+    )
+
+
+def test_processes_that_create_one_bank_at_once_agree(tmp_path):
+    with ThreadPoolExecutor(8) as pool:
+        banks = list(
+            pool.map(lambda i: Bank.create(tmp_path / "b.zarr", study(), plan(), block=i + 1), range(8))
+        )
+    assert len({bank.block for bank in banks}) == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["b.zarr"]
 
 
 def test_a_plan_that_ends_has_a_short_last_block(tmp_path):

@@ -165,26 +165,28 @@ def read_labels(path: Path, name: str) -> np.ndarray | None:
 
 
 def grow(path: Path, columns: Mapping[str, Column], rows: int, plan: Any) -> None:
-    """Make room for `rows` rows. Shapes only go up, by atomic replacement, and the plan's columns are filled
-    in.
+    """Make room for `rows` rows. Shapes only go up, by atomic replacement, and the plan's columns are filled.
 
     Two processes that grow at once may undo each other's shape for a moment; every commit calls this first,
-    so the shapes are right again before a row that needs them is visible."""
-    if shape_of(path) >= rows:
+    so the shapes are right again before a row that needs them is visible.
+    """
+    shapes = {name: _shape(path, name) for name in (*PLAN_COLUMNS, *columns)}
+    if min(shapes.values()) >= rows:
         return
+    rows = max(rows, *shapes.values())
     with disk_full_is_clear(path, "the table of contents"):
         write_plan(path, rows, plan, again=False)
-        for name in (
-            *PLAN_COLUMNS,
-            *(name for name in columns if name != "ok"),
-            "ok",
-        ):  # ok last: shape_of reads it
+        for name in shapes:
             _raise_shape(path / name / "zarr.json", rows)
 
 
 def shape_of(path: Path) -> int:
-    """Rows there is room for."""
-    return int(json.loads((path / "ok" / "zarr.json").read_text())["shape"][0])
+    """Rows there is room for in every array."""
+    return min(_shape(path, name) for name in (*PLAN_COLUMNS, "masks", "ok"))
+
+
+def _shape(path: Path, name: str) -> int:
+    return int(json.loads((path / name / "zarr.json").read_text())["shape"][0])
 
 
 def plan_rows(plan: Any, start: int, stop: int) -> dict[str, np.ndarray]:

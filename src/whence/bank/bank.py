@@ -144,7 +144,7 @@ class Bank:
     @property
     def rows_wanted(self) -> int:
         """Rows that were ever asked for; the bank is complete when as many are committed."""
-        return _layout.shape_of(self.path)
+        return max(_layout.shape_of(self.path), self._end)
 
     @property
     def rows_committed(self) -> int:
@@ -348,10 +348,15 @@ class Bank:
     # --- inside ---
 
     @property
+    def _end(self) -> int:
+        """The row after the last committed one."""
+        blocks = self.committed_blocks()
+        return self.rows_of(blocks[-1])[1] if blocks else 0
+
+    @property
     def _table(self) -> dict[str, np.ndarray]:
         """The plan's columns for all rows up to the last committed one."""
-        blocks = self.committed_blocks()
-        stop = self.rows_of(blocks[-1])[1] if blocks else 0
+        stop = self._end
         known = self.__dict__.get("_known_table")
         if known is None or len(known["seed"]) < stop:
             known = self.__dict__["_known_table"] = _layout.plan_rows(self.plan, 0, stop)

@@ -129,12 +129,10 @@ def _lines(found: dict[str, Any]) -> list[tuple[str, str]]:
         ),
     ]
     if found["seconds_per_model"] is not None:
+        total = found["seconds_total"]
+        spent = f"{total / 3600:,.1f} hours" if total >= 3600 else f"{total:,.0f} seconds"
         lines.append(
-            (
-                "time",
-                f"{found['seconds_per_model']:.3g} s per model (median), "
-                f"{found['seconds_total'] / 3600:.3g} core hours in all",
-            )
+            ("time", f"{found['seconds_per_model']:.3g} s per model (median), {spent} of work in all")
         )
     if found["rows_failed"]:
         reasons = "; ".join(f"{why} ({count}x)" for why, count in found["failures"].items())

@@ -214,12 +214,14 @@ def planned(seconds: np.ndarray, gram: np.ndarray, settings: dict, train) -> lis
     products = float(np.median(seconds)) * rate / (2.0 * settings["n"] ** 2)
     path_flops = products * 2.0 * n * n * t
     return [
-        {"planned": "Gram matrix, float64 then float32", "memory_gb": n * n * 8 / 1e9, "flops": gram_flops,
-         "hours_1_core": gram_flops / gram_rate / 3600},
-        {"planned": f"paths, {products:.0f} products a target", "memory_gb": n * n * 4 / 1e9, "flops": path_flops,
-         "hours_1_core": path_flops / rate / 3600},
-        {"planned": "targets in flight (256)", "memory_gb": 8 * 256 * n * 4 / 1e9, "flops": 0.0, "hours_1_core": 0.0},
-    ]  # fmt: skip
+        _plan("Gram matrix, float64 then float32", n * n * 8, gram_flops, gram_rate),
+        _plan(f"paths, {products:.0f} products a target", n * n * 4, path_flops, rate),
+        _plan("state of 256 targets at a time", 8 * 256 * n * 4, 0.0, 1.0),
+    ]
+
+
+def _plan(what: str, memory: float, flops: float, rate: float) -> dict:
+    return {"planned": what, "memory_gb": memory / 1e9, "flops": flops, "hours_1_core": flops / rate / 3600}
 
 
 def _excess(objective: np.ndarray, minimum: np.ndarray) -> float:

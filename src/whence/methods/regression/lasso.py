@@ -63,7 +63,6 @@ def lasso(
             f"ratio {ratio} and penalties {penalties} give no path; pass a ratio in (0, 1) and 2 or more."
         )
     train = moments(masks, outputs, device=device)
-    design = Design(train)
     diagnostics: dict[str, np.ndarray] = {}
     if penalty is not None:
         chosen = torch.as_tensor(
@@ -81,6 +80,7 @@ def lasso(
                 f"validation_masks {v_masks.shape} and validation_outputs {v_outputs.shape} do not match "
                 f"masks {masks.shape} and outputs {outputs.shape}; examples and targets must be the same."
             )
+        design = Design(train)
         best = _Best(train, v_masks, v_outputs, patience if early_stopping else penalties)
         for rows in _chunks(outputs.shape[1], train):
             best.start(rows)
@@ -97,9 +97,9 @@ def lasso(
         diagnostics["validation_error"] = numpy64(best.error)
         if refit:
             final = pooled(train, moments(v_masks, v_outputs, device=device))
-            design = Design(final)
             masks, outputs = np.concatenate([masks, v_masks]), np.concatenate([outputs, v_outputs])
 
+    design = Design(final, bfloat16=False)
     weight = torch.zeros_like(final.cross)
     gap = torch.zeros_like(final.variance)
     for rows in _chunks(len(gap), final):
@@ -206,7 +206,7 @@ def _bootstrap(
     for _ in range(count):
         rows = generator.integers(0, len(masks), len(masks))
         sample = moments(masks[rows], outputs[rows], device=device)
-        design = Design(sample)
+        design = Design(sample, bfloat16=False)
         for part in _chunks(len(weight), sample):
             w, _ = solve(
                 design,

@@ -120,7 +120,7 @@ def output_ids(source: Any, shape: tuple[int, ...]) -> Any:
         return None
     for holder in (source, getattr(source, "study_description", None)):
         classes = holder.get("classes") if isinstance(holder, dict) else getattr(holder, "classes", None)
-        if classes is not None and len(classes) == shape[1]:
+        if isinstance(classes, list | tuple) and len(classes) == shape[1]:
             return [str(name) for name in classes]
     return None
 

@@ -18,7 +18,7 @@ from whence.report.block import Section
 from whence.report.context import Context
 from whence.report.html import Markup, tag
 from whence.report.page import page
-from whence.report.scores import Scoreboard
+from whence.report.scores import Scoreboard, capital
 from whence.report.sections import check, curve, gallery, prediction, provenance, section, trust, weights
 
 _ORDER = ("trust", "prediction", "check", "gallery", "finding", "weights", "curve", "provenance")
@@ -184,7 +184,9 @@ def _cards(context: Context, checked: Counterfactual | None) -> list[tuple[str, 
             share = numbers.percent(board.lead.lds / board.ceiling)
             cards.append((numbers.fixed(board.ceiling), "noise ceiling", f"{share} of it reached"))
         if board.best_baseline is not None and board.best_baseline is not board.lead:
-            cards.append((numbers.fixed(board.best_baseline.lds), "best baseline", board.best_baseline.name))
+            cards.append(
+                (numbers.fixed(board.best_baseline.lds), "best baseline", capital(board.best_baseline.name))
+            )
     if checked is not None:
         right, aimed = check.right_direction(checked)
         cards.append(

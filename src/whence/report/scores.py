@@ -104,9 +104,7 @@ class Scoreboard:
         named = _named(results)
         if not named:
             raise InputError("`results` is empty; give at least one method's LDS.")
-        bases = (
-            {name for name in named if _looks_like_baseline(name)} if baselines is None else set(baselines)
-        )
+        bases = _baselines(named) if baselines is None else set(baselines)
         own = [name for name in named if name not in bases] or list(named)
         main = max(own, key=lambda name: named[name].mean) if main is None else main
         if main not in named:
@@ -128,6 +126,12 @@ class Scoreboard:
             seeds=lead.seeds,
             keep=lead.keep,
         )
+
+    @property
+    def subject(self) -> str:
+        """The studied method and its verb: "Lasso ranks", "Datamodels rank"."""
+        name = capital(self.main)
+        return f"{name} rank" if name.lower().endswith("datamodels") else f"{name} ranks"
 
     @property
     def lead(self) -> MethodScore:
@@ -161,8 +165,15 @@ def _lead(results: Any, main: str, other: str) -> Interval | None:
     )
 
 
-def _looks_like_baseline(name: str) -> bool:
-    return name.lower().startswith("random") or "similarity" in name.lower() or name.lower() == "bm25"
+def _baselines(named: Mapping[str, LDS]) -> set[str]:
+    """Random and similarity rows, told by their name here or by the method that they record."""
+    words = ("random", "similarity", "bm25")
+    return {name for name, lds in named.items() if any(w in f"{name} {lds.method}".lower() for w in words)}
+
+
+def capital(name: str) -> str:
+    """A name as a label begins."""
+    return name[:1].upper() + name[1:]
 
 
 def number(value: Any) -> float | None:

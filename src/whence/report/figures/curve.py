@@ -115,7 +115,7 @@ def learning_curve(
         )
         label(
             fig,
-            f"<b>{plain(name)}</b>",
+            f"<b>{plain(name[:1].upper() + name[1:])}</b>",
             x=np.log10(models[-1]),
             y=height,
             xanchor="right",

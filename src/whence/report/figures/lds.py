@@ -10,7 +10,7 @@ import numpy as np
 
 from whence.report.figures.theme import colour, figure, label, plain
 from whence.report.numbers import estimate, fixed
-from whence.report.scores import Scoreboard
+from whence.report.scores import Scoreboard, capital
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -53,7 +53,7 @@ def lds_bars(board: Scoreboard) -> Figure:
                 "thickness": 1.5,
                 "width": 4,
             }
-        words = estimate(row.lds, row.interval)
+        words, called = estimate(row.lds, row.interval), plain(capital(row.name))
         fig.add_bar(
             x=[row.lds],
             y=[place],
@@ -61,10 +61,10 @@ def lds_bars(board: Scoreboard) -> Figure:
             width=0.36,
             marker={"color": colour(role), "line": {"width": 0}},
             error_x=error,
-            hovertemplate=f"{plain(row.name)}<br>LDS {words}<extra></extra>",
-            name=plain(row.name),
+            hovertemplate=f"{called}<br>LDS {words}<extra></extra>",
+            name=called,
         )
-        name = f"<b>{plain(row.name)}</b>" if row.name == board.main else plain(row.name)
+        name = f"<b>{called}</b>" if row.name == board.main else called
         note = f"  <i>{plain(row.note)}</i>" if row.note else ""
         label(fig, f"{name}   {words}{note}", x=0, xref="paper", y=place + 0.18, yanchor="bottom", xshift=-2)
     for place in places:

@@ -44,7 +44,7 @@ def _(finding: Finding, context: Context) -> list[Section]:
             anchor(finding.title),
             finding.title,
             finding.title,
-            finding.statement,
+            finding.statement.strip().removesuffix("."),
             Markup("".join(part for part in body if part)),
         )
     ]

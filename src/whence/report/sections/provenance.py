@@ -12,6 +12,15 @@ from whence.report.context import Context
 from whence.report.html import Markup, definitions, tag
 
 _LONG = 24
+_BANK = (
+    "rows_committed",
+    "rows_failed",
+    "failures",
+    "parts",
+    "engine",
+    "versions",
+    "machines",
+)  # of Bank.info
 
 
 def provenance_section(context: Context, reproduce: str | None, details: Mapping[str, Any]) -> Section:
@@ -20,7 +29,7 @@ def provenance_section(context: Context, reproduce: str | None, details: Mapping
         ("Attribution", _attribution(context)),
         ("Study", _study(context)),
         ("Retrainings", _bank(context)),
-        ("Run", [(_title(str(key)), _value(value)) for key, value in details.items()]),
+        ("Run", [(_title(str(key)), _value(value, str(key))) for key, value in details.items()]),
     ]
     body = [
         tag(
@@ -46,7 +55,7 @@ def provenance_section(context: Context, reproduce: str | None, details: Mapping
         "provenance",
         "Provenance",
         "Where does this come from?",
-        "Everything needed to make these numbers again",
+        "What these numbers were made from",
         Markup("".join(body)),
     )
 
@@ -82,22 +91,24 @@ def _bank(context: Context) -> list[tuple[str, Any]]:
     bank = context.bank
     if bank is None:
         return []
-    known: dict[str, Any] = {}
-    rows = getattr(bank, "rows_committed", None)
-    known["retrainings"] = None if rows is None else numbers.count(rows)
+    info = bank.info() if hasattr(bank, "info") else {}
+    known = {name: value for name, value in info.items() if name in _BANK}
+    seconds = info.get("seconds_per_model")
+    known["seconds per model"] = None if seconds is None else numbers.significant(float(seconds), 3)
+    known["all together"] = numbers.duration(info["seconds_total"]) if info.get("seconds_total") else None
     spec = getattr(getattr(bank, "plan", None), "spec", None)
-    known.update(spec() if spec else {})
-    known["fingerprint of the study"] = getattr(bank, "study_fingerprint", None)
+    known["plan"] = spec() if spec else None
+    known["study fingerprint"] = getattr(bank, "study_fingerprint", None)
     return _known(known)
 
 
 def _known(record: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """A JSON-able record as terms and values; nested records become one line each, long codes keep their
     start."""
-    return [(_title(str(key)), _value(value)) for key, value in record.items()]
+    return [(_title(str(key)), _value(value, str(key))) for key, value in record.items()]
 
 
-def _value(value: Any) -> Any:
+def _value(value: Any, key: str = "") -> Any:
     if value is None or value in ("", [], {}):
         return None
     if isinstance(value, bool):
@@ -106,7 +117,7 @@ def _value(value: Any) -> Any:
         return tag(
             "ul",
             [
-                tag("li", tag("span", _title(str(key)) + " "), _value(item))
+                tag("li", tag("span", str(key).replace("_", " ") + " "), _value(item, str(key)))
                 for key, item in value.items()
                 if item not in (None, "", [], {})
             ],
@@ -121,15 +132,12 @@ def _value(value: Any) -> Any:
     if isinstance(value, str):
         code = len(value) >= 32 and all(letter in "0123456789abcdef" for letter in value)
         return tag("code", value[:16] + "…", title=value) if code else value
-    return (
-        numbers.auto(value)
-        if isinstance(value, float)
-        else numbers.count(value)
-        if numbers.is_number(value) and abs(value) >= 10_000
-        else str(value)
-    )
+    if key in ("seconds", "seconds_total") and numbers.is_number(value):
+        return numbers.duration(float(value))
+    # As it was given (0.05 and not 0.0500), since it is there to be typed again.
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _title(key: str) -> str:
     words = key.replace("_", " ").strip()
-    return words[:1].upper() + words[1:]
+    return words[:1].upper() + words[1:] if len(words) > 1 else words

@@ -9,7 +9,7 @@ from whence.report.block import Section, facts, figure_block, paragraph
 from whence.report.context import Context
 from whence.report.figures import lds_bars, lds_per_target
 from whence.report.html import Markup, table, tag
-from whence.report.scores import MethodScore, Scoreboard
+from whence.report.scores import MethodScore, Scoreboard, capital
 from whence.report.sections.base import section
 
 
@@ -17,7 +17,7 @@ from whence.report.sections.base import section
 def _(board: Scoreboard, context: Context) -> list[Section]:
     rows = [
         (
-            row.name,
+            capital(row.name),
             row.lds,
             row.interval[0] if row.interval else None,
             row.interval[1] if row.interval else None,
@@ -72,25 +72,28 @@ def _(board: Scoreboard, context: Context) -> list[Section]:
 
 def headline(board: Scoreboard) -> str:
     """The finding in one line, no stronger than the intervals allow."""
-    lead, rival = board.lead, board.best_baseline
-    rest = f" and {_share(lead, board)} of what the noise allows" if board.ceiling and lead.lds > 0 else ""
+    lead, rival, name = board.lead, board.best_baseline, capital(board.main)
+    several = board.subject.endswith("rank")
+    rest = f"{_share(lead, board)} of what the noise allows" if board.ceiling and lead.lds > 0 else ""
     if rival is None or rival is lead:
-        return f"{lead.name} ranks unseen retrainings with LDS {numbers.fixed(lead.lds)}{rest}"
+        found = f"{board.subject} unseen retrainings with LDS {numbers.fixed(lead.lds)}"
+        return f"{found}, {rest}" if rest else found
     values = f"LDS {numbers.fixed(lead.lds)} against {numbers.fixed(rival.lds)}"
-    settled = ahead(lead, rival)
-    if settled is None:
-        return f"{lead.name} cannot be told from {rival.name}: {values}, a difference within the uncertainty"
-    if settled:
+    settled = [ahead(lead, row) for row in board.rows if row.baseline and row is not lead]
+    if all(settled):
+        found = f"{board.subject} unseen retrainings better than every baseline: {values}"
+        return f"{found}, and {rest}" if rest else found
+    if ahead(lead, rival) is False:
         return (
-            f"{lead.name} ranks unseen retrainings better than every baseline: {values}{rest and ',' + rest}"
+            f"{name} {'do' if several else 'does'} not beat the baselines: {values} for {_lower(rival.name)}"
         )
-    return f"{lead.name} does not beat the baselines: {values} for {_lower(rival.name)}"
+    return f"{name} cannot be told from {_lower(rival.name)}: {values}, a difference within the uncertainty"
 
 
 def verdict(board: Scoreboard) -> Markup:
     """The opening sentence of a report, in plain words."""
     lead, rival = board.lead, board.best_baseline
-    subject = "These datamodels rank" if "datamodel" in lead.name.lower() else f"{lead.name} ranks"
+    subject = "These datamodels rank" if "datamodel" in lead.name.lower() else board.subject
     parts = [
         Markup(
             f"{tag('span', subject)} unseen retrainings with LDS"

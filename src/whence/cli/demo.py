@@ -34,8 +34,8 @@ def study() -> Study:
         recipe=whence.Recipe(
             model=partial(whence.networks.conv_net, (1, 28, 28), 10),
             epochs=8,
-            batch_size=64,
-            optimizer=whence.SGD(lr=0.05, momentum=0.9, weight_decay=5e-4),
+            batch_size=125,
+            optimizer=whence.SGD(lr=0.1, momentum=0.9, weight_decay=5e-4),
             precision="auto",
         ),
     )
@@ -81,7 +81,8 @@ def demo(
     }
     comparison = compare({"datamodels": scores, **rivals}, bank)
     say(f"\n{comparison}\n")
-    curve = learning_curve(method, bank)
+    have = len(bank.select("train").seed) + len(bank.select("validation").seed)
+    curve = learning_curve(method, bank, models=[have >> 3, have >> 2, have >> 1, have])
     say(f"3/4  Removing the named examples of {TARGETS} targets and retraining")
     checked = counterfactual(
         scores,

@@ -47,8 +47,9 @@ class BatchNorm2d(nn.BatchNorm2d):
             count = (weights > 0).sum() * (x.shape[2] * x.shape[3])
             momentum = 0.1 if self.momentum is None else self.momentum
             present = (weights.sum() > 0).to(mean.dtype) * momentum
-            self.running_mean.lerp_(mean.detach(), present)
-            self.running_var.lerp_(variance.detach() * count / (count - 1).clamp_min(1), present)
+            unbiased = variance.detach() * count / (count - 1).clamp_min(1)
+            self.running_mean.mul_(1 - present).add_(present * mean.detach())
+            self.running_var.mul_(1 - present).add_(present * unbiased)
         y = centred * torch.rsqrt(variance + self.eps)[:, None, None]
         if self.affine:
             y = y * self.weight[:, None, None] + self.bias[:, None, None]

@@ -22,7 +22,7 @@ from whence.training.step import State, Step
 if TYPE_CHECKING:
     from whence.study.study import Study
 
-_STACKS = {"cpu": (8, 32), "cuda": (16, 64, 256)}
+_STACKS = {"cpu": (8, 32, 64), "cuda": (16, 64, 256)}
 _QUERY_VALUES = 2_000_000  # numbers fed to the network at once when the targets are evaluated
 
 

@@ -339,8 +339,9 @@ class Plan:
 def _training_seeds(seed: int, mask_index: np.ndarray, repeat: np.ndarray) -> np.ndarray:
     """Independent 63-bit seeds by the splitmix64 finaliser (Steele et al. 2014), vectorised."""
     with np.errstate(over="ignore"):
-        x = np.uint64(seed % 2**64)
-        for word in (np.asarray(mask_index, dtype=np.uint64), np.asarray(repeat, dtype=np.uint64)):
+        x = np.zeros((), dtype=np.uint64)
+        # The seed is mixed before the mask comes in, or seed 0 mask 1 would meet seed 1 mask 0.
+        for word in (np.uint64(seed % 2**64), mask_index.astype(np.uint64), repeat.astype(np.uint64)):
             x = (x ^ word) + np.uint64(0x9E3779B97F4A7C15)
             x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
             x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 TRAIN = 1_000  # images that each retraining draws half of
 MODELS = 1_300  # 800 to fit, 100 to tune, 100 held-out masks with 4 seeds each
 HELD_OUT_SEEDS = 4
-TARGETS, REMOVED, RETRAININGS = 6, (20, 50, 100), 10  # the counterfactual check
+TARGETS, REMOVED, RETRAININGS = 8, (30, 100), 10  # the counterfactual check
 
 
 def study() -> Study:

@@ -35,7 +35,8 @@ def train(study: Study, weights: Any = None, seed: int = 0, device: str | None =
     if not np.isfinite(values).all() or (values < 0).any() or not values.any():
         raise InputError("weights must be finite, at least 0 and not all 0.")
     state = train_one(trainer.step, trainer.data, torch.as_tensor(values, dtype=torch.float32), seed)
-    model = trainer.recipe.model().to(trainer.device)
+    with torch.random.fork_rng(devices=[]):
+        model = trainer.recipe.model().to(trainer.device)
     model.load_state_dict({**state.parameters, **state.buffers})
     return model.eval()
 

@@ -92,8 +92,8 @@ def _cross_entropy(logits: torch.Tensor, labels: torch.Tensor, smoothing: float)
     """Cross-entropy ``(b,)`` of logits ``(b, classes)``, as `torch.nn.functional.cross_entropy` with label
     smoothing.
 
-    Written with examples last: a softmax over few classes is several times faster when the examples are contiguous,
-    and the product with the target distribution avoids a scatter in the backward pass.
+    Written with examples last: a softmax over few classes is several times faster when the examples are
+    contiguous, and the product with the target distribution avoids a scatter in the backward pass.
     """
     log_probability = torch.log_softmax(logits.T.contiguous(), dim=0)
     classes = torch.arange(len(log_probability), device=labels.device)[:, None]

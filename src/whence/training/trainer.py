@@ -38,7 +38,8 @@ class RecipeTrainer(Trainer):
         self.device = torch.device(device or "cpu")
         self.stack = int((engine or {}).get("stack", 1))
         self.mixed = use_mixed(self.recipe, self.device)
-        self.model = self.recipe.model().to(self.device)
+        with torch.random.fork_rng(devices=[]):  # the user's random state is his
+            self.model = self.recipe.model().to(self.device)
         if self.recipe.subset == "weighted" and has_foreign_batchnorm(self.model):
             raise InputError(
                 'subset="weighted" gives left-out examples weight 0, but the network has batch-norm layers '
@@ -129,6 +130,11 @@ class RecipeTrainer(Trainer):
         """Rows in order; in a stack only neighbours that take equally many steps."""
         full = self.recipe.subset == "weighted"
         steps = [self.recipe.steps(self.study.n if full else int(mask.sum())) for mask in masks]
+        if 0 in steps:
+            raise InputError(
+                f"drop_last=True with batch_size={self.recipe.batch_size} leaves no step for a subset of "
+                f"{int(masks[steps.index(0)].sum())} examples; choose a smaller batch or drop_last=False."
+            )
         start = 0
         while start < len(masks):
             stop = start + 1

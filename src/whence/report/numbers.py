@@ -82,10 +82,10 @@ def percent(share: float, digits: int = 0) -> str:
         return "–"
     edge = 10.0**-digits
     if 0 < share * 100 < edge / 2:
-        return f"<{edge:.{digits}f} %"
+        return f"<{edge:.{digits}f}\u00a0%"
     if 100 - edge / 2 < share * 100 < 100:
-        return f">{100 - edge:.{digits}f} %"
-    return f"{share * 100:.{digits}f} %".replace("-", MINUS)
+        return f">{100 - edge:.{digits}f}\u00a0%"
+    return f"{share * 100:.{digits}f}\u00a0%".replace("-", MINUS)
 
 
 def duration(seconds: float) -> str:

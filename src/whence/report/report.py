@@ -202,7 +202,7 @@ def _cards(context: Context, checked: Counterfactual | None) -> list[tuple[str, 
             (
                 numbers.count(committed),
                 "retrainings",
-                f"each on {context.bank.keep:.0%} of the data".replace("%", " %"),
+                f"each on {numbers.percent(context.bank.keep)} of the data",
             )
         )
     if context.attribution is not None:

@@ -62,6 +62,8 @@ class Scoreboard:
         Retrainings fitted on; held-out masks judged on; training seeds averaged for each of those masks.
     keep : float, optional
         Share of the training set in each subset.
+    constant : int
+        Targets for which the main method predicts the same whatever the subset; they count as 0.
     """
 
     rows: Sequence[MethodScore]
@@ -74,6 +76,7 @@ class Scoreboard:
     masks: int | None = None
     seeds: int | None = None
     keep: float | None = None
+    constant: int = 0
 
     def __post_init__(self) -> None:
         names = [row.name for row in self.rows]
@@ -125,6 +128,7 @@ class Scoreboard:
             masks=lead.n_masks,
             seeds=lead.seeds,
             keep=lead.keep,
+            constant=int(lead.constant),
         )
 
     @property

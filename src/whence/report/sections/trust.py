@@ -54,6 +54,10 @@ def _(board: Scoreboard, context: Context) -> list[Section]:
                 ("fitted on", board.models and numbers.plural(board.models, "retraining")),
                 ("keep", None if board.keep is None else f"{board.keep:g}"),
                 ("interval", "95 % bootstrap"),
+                (
+                    "constant predictions, counted as 0",
+                    numbers.plural(board.constant, "target") if board.constant else None,
+                ),
             ]
         ),
         figure_block(lds_bars(board), alt=f"Bar chart. {describe(board)}", numbers=numbers_table),

@@ -19,7 +19,7 @@ def weights_section(scores: Attribution, context: Context) -> Section:
     quantiles = [0.001, 0.01, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 0.999]
     listed = (
         [
-            (numbers.percent(q, 1).replace(".0 ", " "), numbers.significant(float(v), 3))
+            (numbers.percent(q, 1).replace(".0\u00a0", "\u00a0"), numbers.significant(float(v), 3))
             for q, v in zip(quantiles, np.quantile(values, quantiles))
         ]
         if values.size

@@ -155,7 +155,7 @@ class Recipe:
                 f"model must be a function that makes a network, received {type(self.model).__name__}; "
                 "pass the class or `lambda: Net(...)`."
             )
-        if type(self.model).__module__.startswith("torch") or hasattr(self.model, "named_parameters"):
+        if hasattr(self.model, "named_parameters") and not isinstance(self.model, type):
             raise InputError(
                 "model is one finished network, but every retraining needs fresh initial weights; pass a "
                 "function that makes the network, for example `lambda: Net(...)`."

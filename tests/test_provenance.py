@@ -36,6 +36,9 @@ def test_any_change_shows(change):
 def test_nesting_is_part_of_the_content():
     assert fingerprint([[1], [2]]) != fingerprint([[1, 2]])
     assert fingerprint(np.array(["a", "b"])) != fingerprint(np.array(["ab", ""]))
+    assert fingerprint([1, 12]) != fingerprint([11, 2])
+    assert fingerprint({"a": 11}) != fingerprint({"a1": 1})
+    assert fingerprint(["a", ["b"]]) != fingerprint([["a"], "b"])
 
 
 def test_the_machine_in_words():

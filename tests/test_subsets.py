@@ -1,6 +1,7 @@
 """Masks, plans and parts: sizes and marginals, regeneration from an index, growth, bad input."""
 
 import hashlib
+import json
 
 import numpy as np
 import pytest
@@ -51,6 +52,20 @@ def test_a_mask_depends_on_its_index_alone_and_survives_its_description(name):
         np.testing.assert_array_equal(again.mask(i), together[i])
     if name != "leaving_out":
         assert len(np.unique(together, axis=0)) == count
+
+
+@pytest.mark.parametrize("name", list(designs()))
+def test_equal_streams_are_equal_and_their_description_is_json(name):
+    subsets = designs()[name]
+    assert Subsets.from_spec(json.loads(json.dumps(subsets.spec()))) == subsets
+    assert len({subsets, Subsets.from_spec(subsets.spec()), Subsets.uniform(7)}) == 2
+    assert Plan(subsets) == Plan(designs()[name])
+    assert Plan(subsets) != Plan(subsets, seeds=2)
+
+
+def test_numbers_of_numpy_are_plain_in_the_description():
+    subsets = Subsets.uniform(np.int64(10), np.float32(0.5), seed=np.int64(3))
+    assert json.loads(json.dumps(subsets.spec())) == Subsets.uniform(10, 0.5, 3).spec()
 
 
 def test_uniform_has_one_size_and_fair_marginals():
@@ -116,6 +131,9 @@ def test_packing_loses_nothing(n, m, seed):
         (lambda: Subsets.leaving_out(5, []), "sets is empty"),
         (lambda: Subsets.leaving_out(5, [[5]]), r"names training example 5, but positions run from 0 to 4"),
         (lambda: Subsets.leaving_out(3, [[0, 1, 2]]), "removes all 3"),
+        (lambda: Subsets.leaving_out(3, [[True, False, True]]), "as integers, received dtype bool"),
+        (lambda: Subsets.uniform(10, float("nan")), "received nan"),
+        (lambda: Subsets.uniform(10, seed=-1), "seed must be at least 0, received -1"),
         (lambda: Subsets.uniform(10).mask(-1), "index must be at least 0"),
         (
             lambda: Subsets.from_spec({**Subsets.uniform(10).spec(), "design": "x"}),

@@ -59,23 +59,30 @@ def fingerprint(value: Any) -> str:
 
 
 def _feed(digest: Any, value: Any) -> None:
-    if hasattr(value, "detach"):  # a torch tensor, without importing torch here
+    if hasattr(type(value), "detach"):  # a torch tensor, without importing torch here
         value = value.detach().cpu().numpy()
     if isinstance(value, np.ndarray):
-        digest.update(f"array {value.dtype.str} {value.shape}".encode())
-        digest.update(
-            np.ascontiguousarray(value).tobytes() if value.dtype != object else repr(value.tolist()).encode()
-        )
+        _token(digest, f"array {value.dtype.str} {value.shape}")
+        if value.dtype == object:
+            _token(digest, repr(value.tolist()))
+        else:  # as many bytes as the token before says
+            digest.update(np.ascontiguousarray(value).reshape(-1).view(np.uint8))
     elif isinstance(value, dict):
-        digest.update(f"dict {len(value)}".encode())
+        _token(digest, f"dict {len(value)}")
         for key in sorted(value, key=str):
-            digest.update(f"key {key!s}".encode())
+            _token(digest, f"key {key!s}")
             _feed(digest, value[key])
     elif isinstance(value, list | tuple):
-        digest.update(f"list {len(value)}".encode())
+        _token(digest, f"list {len(value)}")
         for item in value:
             _feed(digest, item)
     elif isinstance(value, np.generic):
         _feed(digest, value.item())
     else:
-        digest.update(json.dumps(value, sort_keys=True).encode())
+        _token(digest, json.dumps(value, sort_keys=True))
+
+
+def _token(digest: Any, text: str) -> None:
+    """Text with its length before it, or [1, 12] and [11, 2] would look the same."""
+    content = text.encode()
+    digest.update(f"{len(content)}:".encode() + content)

@@ -33,7 +33,7 @@ def unpack(bits: np.ndarray, n: int) -> np.ndarray:
     return np.unpackbits(np.asarray(bits, dtype=np.uint8), axis=-1, count=n, bitorder="little").astype(bool)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Subsets:
     """A reproducible stream of training subsets.
 
@@ -53,6 +53,19 @@ class Subsets:
     keep: float
     seed: int = 0
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise InputError(f"seed must be at least 0, received {self.seed}.")
+        # NumPy's numbers cannot be written as JSON.
+        for name, kind in (("n", int), ("keep", float), ("seed", int)):
+            object.__setattr__(self, name, kind(getattr(self, name)))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Subsets) and self.spec() == other.spec()
+
+    def __hash__(self) -> int:
+        return hash((self.n, self.design, self.keep, self.seed))
 
     @classmethod
     def uniform(cls, n: int, keep: float = 0.5, seed: int = 0) -> Subsets:
@@ -101,7 +114,13 @@ class Subsets:
         """Mask ``i`` keeps everything but ``sets[i]``; an empty set is a control on the full training set."""
         removed = []
         for position, members in enumerate(sets):
-            index = np.unique(np.asarray(members, dtype=np.int64).reshape(-1))
+            array = np.asarray(members).reshape(-1)
+            if array.size and array.dtype.kind not in "iu":  # a mask would be read as positions 0 and 1
+                raise InputError(
+                    f"sets[{position}] must list positions of training examples as integers, received dtype "
+                    f"{array.dtype}; for a mask pass numpy.flatnonzero(mask)."
+                )
+            index = np.unique(array.astype(np.int64))
             if index.size and (index[0] < 0 or index[-1] >= n):
                 raise InputError(
                     f"sets[{position}] names training example {int(index[0] if index[0] < 0 else index[-1])}"
@@ -266,7 +285,7 @@ class Plan:
     training_seed: int | None = None
 
     def __post_init__(self) -> None:
-        if self.validation < 0 or self.held_out < 0 or self.validation + self.held_out >= 1:
+        if not (self.validation >= 0 and self.held_out >= 0 and self.validation + self.held_out < 1):
             raise InputError(
                 f"validation={self.validation} and held_out={self.held_out} must be at least 0 and leave "
                 "something to train on: their sum must be below 1."

@@ -36,8 +36,16 @@ class Examples:
         if not isinstance(pair, Sequence) or len(pair) != 2:
             raise InputError(f"{argument} must be a pair (inputs, labels), received {type(pair).__name__}.")
         inputs, labels = pair
-        inputs = inputs if hasattr(inputs, "shape") else np.asarray(inputs)
-        raw = np.asarray(labels.cpu() if hasattr(labels, "cpu") else labels)
+        if hasattr(inputs, "detach"):
+            inputs = inputs.detach().cpu()
+        elif not isinstance(inputs, np.ndarray):  # lists, data frames
+            inputs = np.asarray(inputs)
+        if not inputs.shape:
+            raise InputError(
+                f"{argument} inputs must be an array with one row for each example, received "
+                f"{type(pair[0]).__name__}."
+            )
+        raw = np.asarray(labels.detach().cpu() if hasattr(labels, "detach") else labels)
         if raw.ndim != 1 or len(raw) != len(inputs):
             raise InputError(
                 f"{argument} has {len(inputs)} inputs but labels of shape {raw.shape}; one label for each "
@@ -46,6 +54,11 @@ class Examples:
         if np.asarray(inputs).dtype.kind == "f" and not np.isfinite(np.asarray(inputs)).all():
             raise InputError(f"{argument} inputs hold NaN or infinite values; clean or impute them first.")
         if not classification:
+            if raw.dtype.kind not in "iufb" or not np.isfinite(raw.astype(np.float64)).all():
+                raise InputError(
+                    f"{argument} values to predict must be finite numbers, received dtype {raw.dtype}"
+                    f"{' with NaN or infinite values' if raw.dtype.kind == 'f' else ''}."
+                )
             return cls(len(raw), inputs, None, raw.astype(np.float64))
         if raw.dtype.kind not in "iub":
             raise InputError(
@@ -53,6 +66,22 @@ class Examples:
                 "first, for example with numpy.unique(labels, return_inverse=True)."
             )
         return cls(len(raw), inputs, raw.astype(np.int64))
+
+    def check_like(self, train: Examples) -> None:
+        """Targets must look like training examples, or a network (and the scaling of uint8 images) would
+        misread them."""
+        if self.inputs is None or train.inputs is None:
+            return
+        mine, theirs = tuple(self.inputs.shape[1:]), tuple(train.inputs.shape[1:])
+        if mine != theirs:
+            raise InputError(
+                f"targets must have the shape of training examples, {theirs}, received {mine} each."
+            )
+        if ("uint8" in str(self.inputs.dtype)) != ("uint8" in str(train.inputs.dtype)):
+            raise InputError(
+                f"train inputs are {train.inputs.dtype} and targets {self.inputs.dtype}, but uint8 is scaled "
+                "and other numbers are taken as they are; pass both in one form."
+            )
 
     @property
     def is_image(self) -> bool:

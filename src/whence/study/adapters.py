@@ -91,8 +91,8 @@ class EstimatorTrainer(_OneByOne):
         from sklearn.base import clone
 
         model = clone(self.estimator)
-        if "random_state" in model.get_params():
-            model.set_params(random_state=seed % 2**32)
+        random = [key for key in model.get_params() if key.rpartition("__")[2] == "random_state"]
+        model.set_params(**dict.fromkeys(random, seed % 2**32))
         train, targets = self.study.train, self.study.targets
         inputs, queries = np.asarray(train.inputs), np.asarray(targets.inputs)
         if train.labels is None:
@@ -121,9 +121,15 @@ class LoopTrainer(_OneByOne):
         super().__init__(study)
         self.function = function
         self.device = torch.device(device or "cpu")
-        self.inputs = torch.as_tensor(study.train_inputs).to(self.device)
+        self.inputs = self._tensor(study.train_inputs)
         self.labels = torch.as_tensor(study.train_labels).to(self.device)
-        self.queries = torch.as_tensor(study.target_inputs).to(self.device)
+        self.queries = self._tensor(study.target_inputs)
+
+    def _tensor(self, inputs: Any) -> torch.Tensor:
+        tensor = torch.as_tensor(inputs)
+        if tensor.dtype == torch.float64:  # NumPy's default, which a network of torch's default would refuse
+            tensor = tensor.to(torch.get_default_dtype())
+        return tensor.to(self.device)
 
     def _outputs(self, mask: np.ndarray, seed: int) -> dict[str, np.ndarray]:
         kept = torch.as_tensor(np.flatnonzero(mask), device=self.device)
@@ -143,8 +149,15 @@ class LoopTrainer(_OneByOne):
         return self._from_logits(logits)
 
 
-def estimator_outputs(classifier: bool, outputs: Sequence[str] | None) -> tuple[str, ...]:
+def estimator_outputs(estimator: Any, classifier: bool, outputs: Sequence[str] | None) -> tuple[str, ...]:
     """The outputs to record for a scikit-learn estimator, checked against what it can give."""
+    from sklearn.base import is_classifier
+
+    if not classifier and is_classifier(estimator):
+        raise InputError(
+            f"{type(estimator).__name__} has no predict_proba, which a classifier's outputs are computed "
+            "from; switch it on (probability=True) or wrap it in sklearn.calibration.CalibratedClassifierCV."
+        )
     if classifier:
         return check_outputs(tuple(outputs or ("margin",)))
     chosen = (outputs,) if isinstance(outputs, str) else tuple(outputs or ("prediction",))

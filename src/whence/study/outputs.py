@@ -54,6 +54,8 @@ def check_outputs(names: list[str] | tuple[str, ...]) -> tuple[str, ...]:
     unknown = [name for name in names if name not in OUTPUTS]
     if unknown or not names:
         raise InputError(f"outputs must name at least one of {', '.join(OUTPUTS)}; received {list(names)}.")
+    if len(set(names)) < len(names):
+        raise InputError(f"outputs must differ from each other, received {list(names)}.")
     return names
 
 

@@ -30,6 +30,7 @@ class SGD:
 
     def __post_init__(self) -> None:
         _positive("lr", self.lr)
+        _not_negative("weight_decay", self.weight_decay)
         if not 0 <= self.momentum < 1:
             raise InputError(f"momentum must lie in [0, 1), received {self.momentum}.")
         if self.nesterov and self.momentum == 0:
@@ -49,6 +50,7 @@ class Adam:
 
     def __post_init__(self) -> None:
         _positive("lr", self.lr)
+        _not_negative("weight_decay", self.weight_decay)
         if not all(0 <= beta < 1 for beta in self.betas):
             raise InputError(f"betas must lie in [0, 1), received {self.betas}.")
 
@@ -77,6 +79,10 @@ class Triangle:
     start: float = 0.0
     end: float = 0.0
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.peak <= 1:
+            raise InputError(f"peak must be a share of the run, 0 to 1, received {self.peak}.")
+
     def factor(self, step: int, total: int) -> float:
         """Multiplier of the learning rate at `step` of `total` (0-based), read at the middle of the step."""
         u = (step + 0.5) / total
@@ -91,6 +97,10 @@ class Cosine:
 
     warmup: float = 0.0
     floor: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.warmup <= 1:
+            raise InputError(f"warmup must be a share of the run, 0 to 1, received {self.warmup}.")
 
     def factor(self, step: int, total: int) -> float:
         """Multiplier of the learning rate at `step` of `total` (0-based), read at the middle of the step."""
@@ -160,8 +170,16 @@ class Recipe:
                 "model is one finished network, but every retraining needs fresh initial weights; pass a "
                 "function that makes the network, for example `lambda: Net(...)`."
             )
-        if self.epochs < 1 or self.batch_size < 1:
-            raise InputError(f"epochs={self.epochs} and batch_size={self.batch_size} must be at least 1.")
+        if any(value != int(value) or value < 1 for value in (self.epochs, self.batch_size)):
+            raise InputError(
+                f"epochs={self.epochs} and batch_size={self.batch_size} must be whole numbers, at least 1."
+            )
+        for name, kinds in _KINDS.items():
+            if not isinstance(getattr(self, name), kinds):
+                raise InputError(
+                    f"{name} must be {' or '.join(kind.__name__ for kind in kinds)}, received "
+                    f"{getattr(self, name)!r}."
+                )
         if not 0 <= self.label_smoothing < 1:
             raise InputError(f"label_smoothing must lie in [0, 1), received {self.label_smoothing}.")
         if self.subset not in ("shorter", "weighted"):
@@ -186,6 +204,18 @@ class Recipe:
             else:
                 plain[item.name] = value
         return plain
+
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    "optimizer": (SGD, Adam, AdamW),
+    "schedule": (Constant, Triangle, Cosine),
+    "augment": (Augment, type(None)),
+}
+
+
+def _not_negative(name: str, value: float) -> None:
+    if not value >= 0:
+        raise InputError(f"{name} must be at least 0, received {value}.")
 
 
 def _positive(name: str, value: float) -> None:

@@ -82,6 +82,7 @@ class Study:
             raise InputError(
                 "targets is empty; pass at least one example whose prediction is to be explained."
             )
+        targets.check_like(train)
         self.train_ids = make_ids(train_ids, self.n, "train_ids")
         self.target_ids = make_ids(target_ids, len(targets), "target_ids")
         self.classes = None if classes is None else [str(c) for c in classes]
@@ -99,6 +100,11 @@ class Study:
                     f"{argument} has label {wrong}, but labels must lie in 0..{count - 1} for {count} "
                     f"classes{' (' + ', '.join(self.classes[:4]) + ', ...)' if self.classes else ''}."
                 )
+        if count < 2:
+            raise InputError(
+                "train has one class only, so there is nothing to predict; pass at least two classes, or "
+                "name them all in `classes`."
+            )
         return count
 
     @classmethod
@@ -150,20 +156,21 @@ class Study:
         """A study of a scikit-learn estimator, cloned and fitted on each subset.
 
         Classifiers with ``predict_proba`` offer the outputs of `Study`, with logits read as
-        log-probabilities; regressors offer "prediction" and "squared_error". A ``random_state`` parameter is
-        set from the training seed.
+        log-probabilities; regressors offer "prediction" and "squared_error". Every ``random_state``
+        parameter, also of nested estimators, is set from the training seed.
         """
+        from whence.study._describe import describe_value
         from whence.study.adapters import EstimatorTrainer, estimator_outputs
 
         classifier = hasattr(estimator, "predict_proba")
-        chosen = estimator_outputs(classifier, outputs)
+        chosen = estimator_outputs(estimator, classifier, outputs)
         examples = (
             Examples.of(train, "train", classification=classifier),
             Examples.of(targets, "targets", classification=classifier),
         )
         method = {
             "estimator": f"{type(estimator).__module__}.{type(estimator).__qualname__}",
-            "parameters": {k: repr(v) for k, v in sorted(estimator.get_params().items())},
+            "parameters": describe_value(estimator.get_params(deep=False)),
         }
         return cls._adapted(
             method,
@@ -185,7 +192,8 @@ class Study:
     ) -> Study:
         """A study of your own PyTorch loop: ``function(inputs, labels, seed)`` gets the kept examples as
         tensors, trains and returns the network (or any function from inputs to logits); whence computes the
-        outputs from it."""
+        outputs from it. float64 inputs, NumPy's default, arrive in torch's default dtype; others as they
+        are."""
         from whence.study.adapters import LoopTrainer
 
         return cls._adapted(
@@ -244,6 +252,11 @@ class Study:
             raise InputError(
                 f"masks must have shape (m, {self.n}), one column for each training example, received "
                 f"{np.shape(masks)}."
+            )
+        if array.dtype != bool and not np.isin(array, (0, 1)).all():
+            raise InputError(
+                "masks must hold 0 and 1 only (False leaves an example out), received other numbers; for "
+                "weights see whence.training.train."
             )
         array = array.astype(bool)
         if not array.any(axis=1).all():

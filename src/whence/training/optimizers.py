@@ -5,6 +5,8 @@ They work on dictionaries of tensors, under `torch.func` transforms, and never w
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from whence.study.recipe import SGD, Adam, AdamW
@@ -60,7 +62,7 @@ def _adam(
 ) -> tuple[Tensors, dict[str, Tensors]]:
     beta1, beta2 = optimizer.betas
     decoupled = isinstance(optimizer, AdamW)
-    correct1, correct2 = 1 - beta1**t, 1 - beta2**t
+    correct1, correct2 = _one_minus_power(beta1, t), _one_minus_power(beta2, t)
     new: Tensors = {}
     mean: Tensors = {}
     square: Tensors = {}
@@ -73,3 +75,8 @@ def _adam(
         )
         new[key] = w - lr * (step + optimizer.weight_decay * w if decoupled else step)
     return new, {"mean": mean, "square": square}
+
+
+def _one_minus_power(beta: float, t: torch.Tensor) -> torch.Tensor:
+    """``1 - beta ** t``, which in float32 would lose its digits to cancellation for beta near 1."""
+    return -torch.expm1(t * math.log(beta)) if beta else torch.ones_like(t)

@@ -34,10 +34,14 @@ def train(study: Study, weights: Any = None, seed: int = 0, device: str | None =
         )
     if not np.isfinite(values).all() or (values < 0).any() or not values.any():
         raise InputError("weights must be finite, at least 0 and not all 0.")
+    trainer._count_steps(values[None] > 0)
     state = train_one(trainer.step, trainer.data, torch.as_tensor(values, dtype=torch.float32), seed)
     with torch.random.fork_rng(devices=[]):
         model = trainer.recipe.model().to(trainer.device)
-    model.load_state_dict({**state.parameters, **state.buffers})
+    final = {**state.parameters, **state.buffers}
+    with torch.no_grad():  # by name, for tied weights and non-persistent buffers are no part of a state_dict
+        for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+            tensor.copy_(final[name])
     return model.eval()
 
 

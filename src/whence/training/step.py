@@ -35,9 +35,12 @@ class Batch(NamedTuple):
 
 
 def initial_state(model: nn.Module, recipe: Recipe, device: torch.device | str = "cpu") -> State:
-    """The state before the first step, from a freshly made network."""
-    parameters = {key: value.detach().to(device) for key, value in model.named_parameters()}
-    buffers = {key: value.detach().to(device) for key, value in model.named_buffers()}
+    """The state before the first step, from a freshly made network; frozen parameters count as buffers."""
+    named = (*model.named_parameters(), *model.named_buffers())
+    tensors = {key: value.detach().to(device) for key, value in named}
+    trained = {key for key, value in named if value.requires_grad}
+    parameters = {key: value for key, value in tensors.items() if key in trained}
+    buffers = {key: value for key, value in tensors.items() if key not in trained}
     return State(
         parameters, buffers, initial_moments(recipe.optimizer, parameters), torch.zeros((), device=device)
     )
@@ -54,6 +57,7 @@ class Step:
 
     def __init__(self, model: nn.Module, recipe: Recipe, mixed: bool = False) -> None:
         self.model = model.train()
+        self.written = {key for key, _ in model.named_buffers()}
         self.recipe = recipe
         self.mixed = mixed
 
@@ -73,7 +77,7 @@ class Step:
     ) -> tuple[torch.Tensor, Tensors]:
         """Training loss (a scalar) and the buffers after the forward pass."""
         # Batch norm writes its running statistics in place; it is given copies, so that the step stays pure.
-        buffers = {key: value.clone() for key, value in buffers.items()}
+        buffers = {key: value.clone() if key in self.written else value for key, value in buffers.items()}
         with (
             torch.autocast(batch.x.device.type, torch.bfloat16, enabled=self.mixed, cache_enabled=False),
             example_weights(weights),

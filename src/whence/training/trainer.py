@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from whence.errors import InputError
 from whence.study.outputs import compute
@@ -38,8 +39,13 @@ class RecipeTrainer(Trainer):
         self.device = torch.device(device or "cpu")
         self.stack = int((engine or {}).get("stack", 1))
         self.mixed = use_mixed(self.recipe, self.device)
-        with torch.random.fork_rng(devices=[]):  # the user's random state is his
-            self.model = self.recipe.model().to(self.device)
+        with torch.random.fork_rng(devices=[]):  # the user's random state is theirs
+            model = self.recipe.model()
+        if not isinstance(model, nn.Module):
+            raise InputError(
+                f"recipe.model must return a torch.nn.Module, it returned {type(model).__name__}."
+            )
+        self.model = model.to(self.device)
         if self.recipe.subset == "weighted" and has_foreign_batchnorm(self.model):
             raise InputError(
                 'subset="weighted" gives left-out examples weight 0, but the network has batch-norm layers '
@@ -52,27 +58,51 @@ class RecipeTrainer(Trainer):
         )
         self.queries = Resident(study.targets, study.train, self.device)
         self._check_network()
+        self._check_augment()
 
     def _check_network(self) -> None:
         self.model.eval()
         with torch.no_grad():
             try:
-                shape = tuple(self.model(self.queries.inputs(slice(0, 1))).shape)
-            except RuntimeError as problem:
+                logits = self.model(self.queries.inputs(slice(0, 1)))
+            except (RuntimeError, IndexError, TypeError, ValueError) as problem:
                 raise InputError(
                     f"the network cannot read inputs of shape {tuple(self.queries.inputs(slice(0, 1)).shape)}"
                     f" (one example, batch first): {str(problem).splitlines()[0]}"
                 ) from problem
         self.model.train()
         expected = (1, self.study.class_count)
+        if not isinstance(logits, torch.Tensor):
+            raise InputError(
+                f"the network must return logits as one tensor, it returned {type(logits).__name__}; wrap it "
+                "in a module that returns the logits alone."
+            )
+        shape = tuple(logits.shape)
         if shape != expected:
             raise InputError(
                 f"the network must return logits of shape (batch, {expected[1]}) for {expected[1]} classes, "
                 f"received {shape} for a batch of 1."
             )
 
+    def _check_augment(self) -> None:
+        augment = self.recipe.augment
+        if augment is None:
+            return
+        if not self.data.is_image:
+            raise InputError(
+                f"augment is for images, received inputs of shape {tuple(self.data.x.shape)}; pass uint8 (n, "
+                "H, W[, C]) or float (n, C, H, W) with 1 or 3 channels, or augment=None."
+            )
+        height, width = self.data.x.shape[1:3]
+        if augment.translate >= min(height, width) or augment.cutout > min(height, width):
+            raise InputError(
+                f"translate={augment.translate} and cutout={augment.cutout} do not fit into images of "
+                f"{height} x {width} pixels."
+            )
+
     def choose(self, masks: np.ndarray, seeds: np.ndarray) -> dict[str, Any]:
         """Time a few steps of the loop and of stacks of several sizes; the fastest per model wins."""
+        steps = self._count_steps(masks[:1])[0]
         per_step = {1: self._time_steps(masks, seeds, 1)}
         for stack in _STACKS.get(self.device.type, ()):
             try:
@@ -86,14 +116,13 @@ class RecipeTrainer(Trainer):
             if per_step[stack] > 3 * per_step[1]:
                 break
         best = min(per_step, key=lambda stack: per_step[stack])
-        kept = self.study.n if self.recipe.subset == "weighted" else int(masks[0].sum())
         self.stack = best
         return {
             "driver": "stacked" if best > 1 else "loop",
             "stack": best,
             "mixed": self.mixed,
             "device": self.device.type,
-            "seconds_per_model": per_step[best] * self.recipe.steps(kept),
+            "seconds_per_model": per_step[best] * steps,
             "step_microseconds": {str(k): round(v * 1e6, 1) for k, v in per_step.items()},
         }
 
@@ -128,13 +157,7 @@ class RecipeTrainer(Trainer):
 
     def _stacks(self, masks: np.ndarray) -> Iterator[tuple[torch.Tensor, list[int]]]:
         """Rows in order; in a stack only neighbours that take equally many steps."""
-        full = self.recipe.subset == "weighted"
-        steps = [self.recipe.steps(self.study.n if full else int(mask.sum())) for mask in masks]
-        if 0 in steps:
-            raise InputError(
-                f"drop_last=True with batch_size={self.recipe.batch_size} leaves no step for a subset of "
-                f"{int(masks[steps.index(0)].sum())} examples; choose a smaller batch or drop_last=False."
-            )
+        steps = self._count_steps(masks)
         start = 0
         while start < len(masks):
             stop = start + 1
@@ -142,6 +165,17 @@ class RecipeTrainer(Trainer):
                 stop += 1
             yield torch.as_tensor(masks[start:stop], dtype=torch.float32), list(range(start, stop))
             start = stop
+
+    def _count_steps(self, masks: np.ndarray) -> list[int]:
+        full = self.recipe.subset == "weighted"
+        sizes = [self.study.n if full else int(mask.sum()) for mask in masks]
+        steps = [self.recipe.steps(size) for size in sizes]
+        if 0 in steps:
+            raise InputError(
+                f"drop_last=True with batch_size={self.recipe.batch_size} leaves no step for a subset of "
+                f"{sizes[steps.index(0)]} examples; choose a smaller batch or drop_last=False."
+            )
+        return steps
 
     def _train_weights(
         self, weights: torch.Tensor, seeds: list[int], keep_states: bool

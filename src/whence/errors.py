@@ -4,4 +4,4 @@ from __future__ import annotations
 
 
 class InputError(ValueError):
-    """What was passed cannot work. The message is one sentence: the argument, what was received, what helps."""
+    """What was passed cannot work. The message is one sentence: the argument, what came, what would do."""

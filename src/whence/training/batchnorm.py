@@ -45,8 +45,13 @@ class BatchNorm2d(nn.BatchNorm2d):
         if self.track_running_stats and self.running_mean is not None and self.running_var is not None:
             # Unbiased as in torch; the number of values is that of the examples with a weight.
             count = (weights > 0).sum() * (x.shape[2] * x.shape[3])
-            momentum = 0.1 if self.momentum is None else self.momentum
-            present = (weights.sum() > 0).to(mean.dtype) * momentum
+            anyone = (weights > 0).any()
+            momentum: float | torch.Tensor | None = self.momentum
+            if self.num_batches_tracked is not None:
+                self.num_batches_tracked.add_(anyone)
+                if momentum is None:  # torch's plain average over batches
+                    momentum = 1.0 / self.num_batches_tracked.clamp_min(1)
+            present = anyone.to(mean.dtype) * (0.1 if momentum is None else momentum)
             unbiased = variance.detach() * count / (count - 1).clamp_min(1)
             self.running_mean.mul_(1 - present).add_(present * mean.detach())
             self.running_var.mul_(1 - present).add_(present * unbiased)

@@ -107,7 +107,10 @@ def _reflect(index: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def _prepare(examples: Examples, statistics: Examples, is_image: bool) -> torch.Tensor:
-    x = torch.tensor(np.asarray(examples.inputs))
+    array = np.asarray(examples.inputs)
+    if array.dtype.kind not in "biuf":
+        raise InputError(f"a recipe trains on numbers, received inputs of dtype {array.dtype}; encode them first.")
+    x = torch.tensor(array)
     if x.dtype == torch.uint8 and is_image:
         x = x if x.ndim == 4 else x[..., None]
         mean, std = _channel_statistics(statistics.inputs)

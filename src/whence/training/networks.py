@@ -31,8 +31,9 @@ def mlp(features: int, classes: int, hidden: Sequence[int] = (128, 64)) -> nn.Mo
 def conv_net(shape: tuple[int, int, int], classes: int, width: int = 16) -> nn.Module:
     """A patch stem (4x4, stride 4), a 3x3 convolution of twice the width and stride 2, a linear layer.
 
-    Batch norm follows both convolutions. Made for retraining by the thousand: nothing is computed at full resolution, and keeping the final feature
-    map (rather than averaging it) lets so small a network learn in some thirty steps.
+    Batch norm follows both convolutions. Made for retraining by the thousand: nothing is computed at full
+    resolution, and keeping the final feature map (rather than averaging it) lets so small a network learn in
+    some thirty steps.
 
     Parameters
     ----------

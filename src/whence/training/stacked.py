@@ -41,7 +41,8 @@ def train_stack(
         raise ValueError(f"models of one stack must take the same number of steps, received {sorted(totals)}")
     total = totals.pop()
     state = _stack([_fresh(step, seed) for seed in seeds], device)
-    run = torch.func.vmap(step, in_dims=(0, Batch(0, 0, None), 0))  # type: ignore[arg-type]
+    mapped = Step(step.model, recipe, step.mixed, transformed=True)
+    run = torch.func.vmap(mapped, in_dims=(0, Batch(0, 0, None), 0))  # type: ignore[arg-type]
     shape = tuple(data.x.shape[1:])
     streams = [epochs(p, recipe, shape, seed) for p, seed in zip(positions, seeds, strict=True)]
     done = 0

@@ -53,24 +53,35 @@ class Step:
     ----------
     model : gives the architecture; its own weights are not used.
     mixed : run the network in bfloat16 with float32 weights and gradients.
+    transformed : take gradients by `torch.func`, so that the step can be mapped or differentiated; without it
+        plain autograd does the same a fifth faster (measured on small conv nets).
     """
 
-    def __init__(self, model: nn.Module, recipe: Recipe, mixed: bool = False) -> None:
+    def __init__(
+        self, model: nn.Module, recipe: Recipe, mixed: bool = False, transformed: bool = False
+    ) -> None:
         self.model = model.train()
         self.written = {key for key, _ in model.named_buffers()}
         self.recipe = recipe
         self.mixed = mixed
+        self.transformed = transformed
 
     def __call__(self, state: State, batch: Batch, weights: torch.Tensor | None) -> State:
         """The state after training on `batch` with per-example `weights` ``(b,)`` (None: all 1)."""
-        gradients, buffers = torch.func.grad(self.loss, has_aux=True)(
-            state.parameters, state.buffers, batch, weights
-        )
+        gradients, buffers = self._gradients(state, batch, weights)
         t = state.t + 1
         parameters, moments = update(
             self.recipe.optimizer, state.parameters, gradients, state.moments, batch.lr, t
         )
         return State(parameters, buffers, moments, t)
+
+    def _gradients(self, state: State, batch: Batch, weights: torch.Tensor | None) -> tuple[Tensors, Tensors]:
+        if self.transformed:
+            return torch.func.grad(self.loss, has_aux=True)(state.parameters, state.buffers, batch, weights)
+        leaves = {key: value.detach().requires_grad_() for key, value in state.parameters.items()}
+        loss, buffers = self.loss(leaves, state.buffers, batch, weights)
+        found = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)  # zero where unused
+        return dict(zip(leaves, found, strict=True)), buffers
 
     def loss(
         self, parameters: Tensors, buffers: Tensors, batch: Batch, weights: torch.Tensor | None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from whence.study.study import Study
 
 _STACKS = {"cpu": (8, 32, 64), "cuda": (16, 64, 256)}
+_STEPS_TIMED = 12
+_STACK_GAIN = 0.7  # of the loop's time, at most, for a stack to be chosen
 _QUERY_VALUES = 2_000_000  # numbers fed to the network at once when the targets are evaluated
 
 
@@ -106,16 +109,13 @@ class RecipeTrainer(Trainer):
         per_step = {1: self._time_steps(masks, seeds, 1)}
         for stack in _STACKS.get(self.device.type, ()):
             try:
-                per_step[stack] = self._time_steps(masks, seeds, stack)
-            except (
-                RuntimeError,
-                InputError,
-                ValueError,
-            ):  # randomness under vmap, memory, batch norm: the loop can
+                per_step[stack] = self._time_steps(masks, seeds, stack, 2 * per_step[1])
+            except (RuntimeError, InputError, ValueError):  # randomness, memory, batch norm: the loop can
                 break
-            if per_step[stack] > 3 * per_step[1]:
+            if per_step[stack] > per_step[1]:
                 break
-        best = min(per_step, key=lambda stack: per_step[stack])
+        # A stack has to be clearly faster: it needs more memory, and shares caches worse with other workers.
+        best = min(per_step, key=lambda stack: per_step[stack] * (1.0 if stack > 1 else _STACK_GAIN))
         self.stack = best
         return {
             "driver": "stacked" if best > 1 else "loop",
@@ -126,28 +126,30 @@ class RecipeTrainer(Trainer):
             "step_microseconds": {str(k): round(v * 1e6, 1) for k, v in per_step.items()},
         }
 
-    def _time_steps(self, masks: np.ndarray, seeds: np.ndarray, stack: int) -> float:
-        """Seconds for one step of one model, as a difference of two short runs so that set-up does not
-        count."""
+    def _time_steps(
+        self, masks: np.ndarray, seeds: np.ndarray, stack: int, hopeless: float = math.inf
+    ) -> float:
+        """Seconds for one step of one model, set-up shared out as in a real run's first steps.
+
+        A try of two steps comes first; when these took more than `hopeless` each, they are the answer.
+        """
         weights = torch.as_tensor(np.resize(masks[:1], (stack, self.study.n)), dtype=torch.float32)
 
-        def run(steps: int) -> float:
+        def per_step(steps: int) -> float:
             start = perf_counter()
             if stack == 1:
                 train_one(self.step, self.data, weights[0], int(seeds[0]), steps)
             else:
                 train_stack(self.step, self.data, weights, [int(seeds[0])] * stack, steps)
             self._wait()
-            return perf_counter() - start
+            return (perf_counter() - start) / steps / stack
 
         total = max(1, self.recipe.steps(int(weights[0].sum())))
-        few, many = 1, max(2, min(6, total))
-        run(few)
-        return (
-            max(min(run(many) for _ in range(2)) - min(run(few) for _ in range(2)), 1e-7)
-            / (many - few)
-            / stack
-        )
+        per_step(1)  # what is set up once in a process should not count
+        first = per_step(min(2, total))
+        if first > hopeless:
+            return first
+        return min(per_step(min(_STEPS_TIMED, total)) for _ in range(2))
 
     def train(self, masks: np.ndarray, seeds: np.ndarray, keep_states: bool = False) -> Iterator[Retrained]:
         """See `Trainer.train`."""
@@ -204,7 +206,7 @@ class RecipeTrainer(Trainer):
         self.model.eval()
         with torch.no_grad():
             chunks = [
-                torch.func.functional_call(self.model, parameters, (data.inputs(part).float(),))
+                torch.func.functional_call(self.model, parameters, (_full(data.inputs(part)),))
                 for part in _slices(data, 1)
             ]
         self.model.train()
@@ -247,6 +249,10 @@ def use_mixed(recipe: Recipe, device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
+
+
+def _full(x: torch.Tensor) -> torch.Tensor:
+    return x.float() if x.is_floating_point() else x  # tokens stay integers
 
 
 def _slices(data: Resident, stack: int) -> list[slice]:

@@ -109,7 +109,9 @@ def _reflect(index: torch.Tensor, size: int) -> torch.Tensor:
 def _prepare(examples: Examples, statistics: Examples, is_image: bool) -> torch.Tensor:
     array = np.asarray(examples.inputs)
     if array.dtype.kind not in "biuf":
-        raise InputError(f"a recipe trains on numbers, received inputs of dtype {array.dtype}; encode them first.")
+        raise InputError(
+            f"a recipe trains on numbers, received inputs of dtype {array.dtype}; encode them first."
+        )
     x = torch.tensor(array)
     if x.dtype == torch.uint8 and is_image:
         x = x if x.ndim == 4 else x[..., None]

@@ -105,7 +105,7 @@ class RecipeTrainer(Trainer):
 
     def choose(self, masks: np.ndarray, seeds: np.ndarray) -> dict[str, Any]:
         """Time a few steps of the loop and of stacks of several sizes; the fastest per model wins."""
-        steps = self._count_steps(masks[:1])[0]
+        steps = self._count_steps(masks)[0]
         per_step = {1: self._time_steps(masks, seeds, 1)}
         for stack in _STACKS.get(self.device.type, ()):
             try:
@@ -154,6 +154,10 @@ class RecipeTrainer(Trainer):
     def train(self, masks: np.ndarray, seeds: np.ndarray, keep_states: bool = False) -> Iterator[Retrained]:
         """See `Trainer.train`."""
         masks = self.study.check_masks(masks)
+        if len(seeds) != len(masks):
+            raise InputError(
+                f"seeds must have one seed for each of {len(masks)} masks, received {len(seeds)}."
+            )
         for weights, block in self._stacks(masks):
             yield from self._train_weights(weights, [int(seeds[i]) for i in block], keep_states)
 

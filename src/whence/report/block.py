@@ -24,6 +24,7 @@ class Section:
     body: Markup
 
     def render(self) -> Markup:
+        """The section as markup, ready to stand in a page."""
         heading = tag(
             "header",
             tag("p", self.question, class_="question"),

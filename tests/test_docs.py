@@ -92,6 +92,7 @@ def test_every_module_says_what_it_is():
 def test_every_public_name_is_in_the_reference():
     page = (ROOT / "docs" / "reference" / "python.md").read_text(encoding="utf-8")
     documented = re.findall(r"^::: (\S+)$", page, re.MULTILINE)
+    documented += re.findall(r"\{heading: (\S+)\}", page)
     for name in documented:
         resolve(name)
     names = [name for name in whence.__all__ if name != "__version__"]

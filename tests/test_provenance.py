@@ -41,6 +41,11 @@ def test_nesting_is_part_of_the_content():
     assert fingerprint(["a", ["b"]]) != fingerprint([["a"], "b"])
 
 
+def test_the_print_is_what_it_was_when_first_written():
+    """A change of the format would make every stored bank another study's."""
+    assert fingerprint(BASE) == "87dada994ed5a698895c5ca393758e0da4378cdb122cd32daad24ec0fa041f91"
+
+
 def test_the_machine_in_words():
     assert versions()["torch"] == torch.__version__.split("+")[0] or "torch" in versions()
     assert machine()["cores"] == usable_cores() >= 1

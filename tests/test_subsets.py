@@ -167,6 +167,14 @@ def test_rows_never_move(name):
             np.testing.assert_array_equal(joined, getattr(whole, name))
 
 
+def test_training_seeds_and_parts_are_what_they_were_when_first_written():
+    rows = Plan(Subsets.uniform(10), seed=3).rows(0, 40)
+    expected = [3042070510729267593, 3076658947288011520, 470380925222692991, 341185225449882904]
+    assert rows.seed[:4].tolist() == expected
+    assert np.flatnonzero(rows.part == 2).tolist() == [4, 5, 13, 14, 27, 28, 36, 37]
+    assert np.flatnonzero(rows.part == 1).tolist() == [10, 19, 33]
+
+
 @pytest.mark.parametrize("count", [100, 1_000, 10_000])
 def test_parts_have_their_shares_at_any_length(count):
     plan = Plan(Subsets.uniform(10), validation=0.15, held_out=0.2)

@@ -209,3 +209,28 @@ def test_mixed_precision_is_about_as_accurate_as_float32():
     assert accuracy["float32"] > 0.8
     assert abs(accuracy["mixed"] - accuracy["float32"]) < 0.15
     assert accuracy["auto"] in (accuracy["mixed"], accuracy["float32"])
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed"])
+@pytest.mark.parametrize("stack", [1, 3])
+@pytest.mark.parametrize("model", MODELS)
+def test_what_was_left_out_changes_no_bit(model, stack, precision):
+    """Float images, which are not rescaled: noise in place of what has weight 0 gives the same weights."""
+    rng = np.random.default_rng(0)
+    labels = np.arange(N) % CLASSES
+    pictures = rng.normal(size=(N, 1, 8, 8)).astype(np.float32)
+    pictures[range(N), 0, 0, labels] += 4
+    mask = rng.random(N) < 0.5
+    noise = np.where(mask[:, None, None, None], pictures, 100 * rng.normal(size=pictures.shape)).astype(
+        np.float32
+    )
+    recipe = study(model, subset="weighted", precision=precision).recipe
+    runs = []
+    for x in (pictures, noise):
+        subject = whence.Study((x, labels), (pictures[:TARGETS], labels[:TARGETS]), recipe)
+        trainer = subject.trainer(engine={"stack": stack})
+        runs.append(list(trainer.train(np.stack([mask] * 2), np.array([1, 2]), keep_states=True)))
+    for before, after in zip(*runs, strict=True):
+        np.testing.assert_array_equal(before.outputs["margin"], after.outputs["margin"])
+        for key, value in before.state.items():
+            assert torch.equal(value, after.state[key]), key

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from whence.study import Study
 
 TRAIN = 1_000  # images that each retraining draws half of
-MODELS = 1_300  # 800 to fit, 100 to tune, 100 held-out masks with 4 seeds each
+MODELS = 1_170  # 720 to fit, 90 to tune, 90 held-out masks with 4 seeds each
 HELD_OUT_SEEDS = 4
 TARGETS, REMOVED, RETRAININGS = 8, (30, 100), 10  # the counterfactual check
 
@@ -82,7 +82,7 @@ def demo(
     comparison = compare({"datamodels": scores, **rivals}, bank)
     say(f"\n{comparison}\n")
     have = len(bank.select("train").seed) + len(bank.select("validation").seed)
-    curve = learning_curve(method, bank, models=[have >> 3, have >> 2, have >> 1, have])
+    curve = learning_curve(method, bank, models=[have >> 2, have >> 1, have])
     say(f"3/4  Removing the named examples of {TARGETS} targets and retraining")
     checked = counterfactual(
         scores,

@@ -127,3 +127,46 @@ def test_draws_stay_in_range_and_repeat():
     assert (first["shift"].min(), first["shift"].max()) == (-2, 2)
     assert (first["cutout_row"].min(), first["cutout_row"].max()) == (0, 5)
     assert draw_augmentation(None, 5, (8, 8, 1), torch.Generator()) == {}
+
+
+class Counts(nn.Module):
+    """Its forward pass cannot be recorded: it asks for a number."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(64, 3)
+
+    def forward(self, x):
+        return self.linear(x.flatten(1)) if x.sum().item() > -1e30 else self.linear(-x.flatten(1))
+
+
+def test_networks_that_cannot_be_stacked_stay_with_the_loop():
+    subject = study(Counts)
+    assert subject.trainer().choose(masks(2), np.arange(2))["stack"] == 1
+    assert np.isfinite(train(subject, masks(1), [0])[0]).all()
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed"])
+@pytest.mark.parametrize("model", MODELS)
+def test_a_recorded_step_is_the_step(model, precision):
+    """Replaying the recording gives the bits of the step itself, for other batches and rates too."""
+    from whence.training.recorded import stacked_step
+    from whence.training.stacked import _fresh, _stack
+    from whence.training.step import Batch, Step
+
+    trainer = study(model, precision=precision, label_smoothing=0.1).trainer()
+    state = _stack([_fresh(trainer.step, seed) for seed in range(3)], trainer.device)
+    mapped = torch.func.vmap(
+        Step(trainer.model, trainer.recipe, trainer.mixed, transformed=True),
+        in_dims=(0, Batch(0, 0, None), 0),
+    )
+    generator = torch.Generator().manual_seed(0)
+    for rate in (0.1, 0.02, 0.3):
+        index = torch.randint(0, N, (3, 8), generator=generator)
+        batch = Batch(trainer.data.inputs(index), trainer.data.y[index], torch.tensor(rate))
+        weights = torch.rand(3, 8, generator=generator)
+        expected = mapped(state, batch, weights)
+        state = stacked_step(trainer.step, state, batch, weights)(state, *batch, weights)
+        for key, value in {**expected.parameters, **expected.buffers}.items():
+            assert torch.equal({**state.parameters, **state.buffers}[key], value), key
+    assert len(trainer.step.recordings) == 1

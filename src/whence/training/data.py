@@ -37,6 +37,10 @@ class Resident:
         self.x = _prepare(examples, statistics, self.is_image).to(device)
         if self.x.is_floating_point():
             self.x = self.x.to(dtype)
+        self.x = self.x.contiguous()
+        rows = self.x.flatten(1) if self.x.ndim > 1 else self.x[:, None]
+        # Rows are gathered as long words where they are made of such: twice as fast as numbers of two bytes.
+        self._rows = rows.view(torch.int64) if rows.shape[1] * rows.element_size() % 8 == 0 else rows
         labels = examples.labels if examples.labels is not None else np.zeros(len(examples), dtype=np.int64)
         self.y = torch.as_tensor(labels).to(device)
 
@@ -46,7 +50,8 @@ class Resident:
         if isinstance(index, slice):
             x = self.x[index]
         else:  # index_select copies whole rows, several times faster than fancy indexing
-            x = self.x.index_select(0, index.flatten()).unflatten(0, index.shape)
+            gathered = self._rows.index_select(0, index.flatten())
+            x = gathered.view(self.x.dtype).view(*index.shape, *self.x.shape[1:])
         if not self.is_image:
             return x
         if draws:

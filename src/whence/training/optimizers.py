@@ -12,6 +12,7 @@ import torch
 from whence.study.recipe import SGD, Adam, AdamW
 
 Tensors = dict[str, torch.Tensor]
+Rate = float | torch.Tensor
 
 
 def initial_moments(optimizer: SGD | Adam, parameters: Tensors) -> dict[str, Tensors]:
@@ -27,7 +28,7 @@ def update(
     parameters: Tensors,
     gradients: Tensors,
     moments: dict[str, Tensors],
-    lr: float,
+    lr: Rate,
     t: torch.Tensor,
 ) -> tuple[Tensors, dict[str, Tensors]]:
     """One optimiser step at learning rate `lr`; `t` is the number of the step, from 1."""
@@ -37,7 +38,7 @@ def update(
 
 
 def _sgd(
-    optimizer: SGD, parameters: Tensors, gradients: Tensors, moments: dict[str, Tensors], lr: float
+    optimizer: SGD, parameters: Tensors, gradients: Tensors, moments: dict[str, Tensors], lr: Rate
 ) -> tuple[Tensors, dict[str, Tensors]]:
     new, buffers = {}, {}
     for key, w in parameters.items():
@@ -48,8 +49,13 @@ def _sgd(
             # torch starts the buffer at the first gradient; zeros give the same first step.
             buffers[key] = torch.add(g, moments["momentum"][key], alpha=optimizer.momentum)
             g = torch.add(g, buffers[key], alpha=optimizer.momentum) if optimizer.nesterov else buffers[key]
-        new[key] = torch.add(w, g, alpha=-lr)
+        new[key] = _descend(w, g, lr)
     return new, {"momentum": buffers} if optimizer.momentum else {}
+
+
+def _descend(w: torch.Tensor, g: torch.Tensor, lr: Rate) -> torch.Tensor:
+    """``w - lr * g`` in one pass over memory."""
+    return torch.addcmul(w, g, lr, value=-1) if isinstance(lr, torch.Tensor) else torch.add(w, g, alpha=-lr)
 
 
 def _adam(
@@ -57,7 +63,7 @@ def _adam(
     parameters: Tensors,
     gradients: Tensors,
     moments: dict[str, Tensors],
-    lr: float,
+    lr: Rate,
     t: torch.Tensor,
 ) -> tuple[Tensors, dict[str, Tensors]]:
     beta1, beta2 = optimizer.betas

@@ -14,6 +14,7 @@ from whence.errors import InputError
 from whence.training.batchnorm import has_foreign_batchnorm
 from whence.training.data import Draws, Resident
 from whence.training.order import epochs, pool
+from whence.training.recorded import stacked_step
 from whence.training.step import Batch, State, Step, initial_state
 
 
@@ -41,8 +42,8 @@ def train_stack(
         raise ValueError(f"models of one stack must take the same number of steps, received {sorted(totals)}")
     total = totals.pop()
     state = _stack([_fresh(step, seed) for seed in seeds], device)
-    mapped = Step(step.model, recipe, step.mixed, transformed=True)
-    run = torch.func.vmap(mapped, in_dims=(0, Batch(0, 0, None), 0))  # type: ignore[arg-type]
+    factors = [recipe.schedule.factor(i, total) for i in range(total)]
+    rates = (recipe.optimizer.lr * torch.tensor(factors, dtype=torch.float64)).float().to(device)
     shape = tuple(data.x.shape[1:])
     streams = [epochs(p, recipe, shape, seed) for p, seed in zip(positions, seeds, strict=True)]
     done = 0
@@ -53,10 +54,10 @@ def train_stack(
         draws = {key: value.to(device) for key, value in draws.items()}
         for start in range(0, order.shape[1], size):
             part = slice(start, start + size)
-            index = order[:, part]
-            lr = recipe.optimizer.lr * recipe.schedule.factor(done, total)
-            batch = Batch(data.inputs(index, {k: v[:, part] for k, v in draws.items()}), data.y[index], lr)
-            state = run(state, batch, share[:, part])
+            index, present = order[:, part].contiguous(), share[:, part].contiguous()
+            x = data.inputs(index, {k: v[:, part] for k, v in draws.items()})
+            y, lr = data.y[index], rates[done]
+            state = stacked_step(step, state, Batch(x, y, lr), present)(state, x, y, lr, present)
             done += 1
             if done == steps:
                 return state

@@ -7,14 +7,14 @@ drivers over this function.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
 from whence.study.recipe import Recipe
 from whence.training.batchnorm import example_weights
-from whence.training.optimizers import Tensors, initial_moments, update
+from whence.training.optimizers import Rate, Tensors, initial_moments, update
 
 
 class State(NamedTuple):
@@ -27,11 +27,11 @@ class State(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Inputs ``(b, ...)``, labels ``(b,)`` and the learning rate of this step."""
+    """Inputs ``(b, ...)``, labels ``(b,)`` and its learning rate, a number or a tensor ``()``."""
 
     x: torch.Tensor
     y: torch.Tensor
-    lr: float
+    lr: Rate
 
 
 def initial_state(model: nn.Module, recipe: Recipe, device: torch.device | str = "cpu") -> State:
@@ -65,6 +65,7 @@ class Step:
         self.recipe = recipe
         self.mixed = mixed
         self.transformed = transformed
+        self.recordings: dict[Any, Any] = {}
 
     def __call__(self, state: State, batch: Batch, weights: torch.Tensor | None) -> State:
         """The state after training on `batch` with per-example `weights` ``(b,)`` (None: all 1)."""

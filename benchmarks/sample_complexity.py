@@ -8,7 +8,7 @@ scores and the similarity of pixels and of penultimate features, which need no r
 alongside.
 
 The retrainings lie in a bank under runs/, so a run that was stopped goes on where it was. On two cores a full
-run takes about an hour, nearly all of it training.
+run takes about half an hour, nearly all of it training.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from whence.training import conv_net
 FULL = {
     "n": 1000,
     "targets": 300,
-    "models": (50, 100, 250, 500, 1000, 1500, 2000, 4000, 8000),
-    "held_out_masks": 150,
+    "models": (50, 100, 250, 500, 1000, 1500, 2000, 4000),
+    "held_out_masks": 75,
     "held_out_seeds": 5,
     "validation": 0.1,
     "keep": 0.5,

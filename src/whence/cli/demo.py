@@ -55,11 +55,17 @@ def demo(
 
     Example: whence demo --to demo
     """
+    results = run(to, models, workers, quiet=as_json)
+    show(f"Done in {results['seconds']:.0f} s. Open {results['report']}", results, as_json)
+
+
+def run(to: Path, models: int = MODELS, workers: int | None = None, quiet: bool = False) -> dict[str, Any]:
+    """The demo as a function: fills `to` and returns what was found, JSON-able."""
     import whence
     from whence.evaluate import compare, counterfactual, learning_curve
     from whence.methods import Datamodel, Random, Similarity
 
-    began, say = perf_counter(), (lambda text: None) if as_json else typer.echo
+    began, say = perf_counter(), (lambda text: None) if quiet else typer.echo
     subject = study()
     say(f"1/4  Retraining {models:,} times on random halves of {subject.n:,} images")
     bank = whence.retrain(
@@ -69,7 +75,7 @@ def demo(
         held_out_seeds=HELD_OUT_SEEDS,
         to=to / "bank.zarr",
         workers=workers,
-        progress=not as_json,
+        progress=not quiet,
     )
     say("2/4  Fitting datamodels, and what they have to beat")
     method = Datamodel("best")
@@ -92,7 +98,7 @@ def demo(
         retrainings=RETRAININGS,
         to=to / "removals.zarr",
         workers=workers,
-        progress=not as_json,
+        progress=not quiet,
     )
     say(f"\n{checked}\n")
     say("4/4  Writing the report")
@@ -105,7 +111,7 @@ def demo(
         reproduce="whence demo",
         details={"seconds": round(seconds)},
     )
-    results: dict[str, Any] = {
+    return {
         "seconds": round(seconds, 1),
         "retrainings": bank.rows_committed + checked.trained,
         "comparison": comparison.to_dict(),
@@ -113,4 +119,3 @@ def demo(
         "learning_curve": curve.to_dict(),
         "report": str(page),
     }
-    show(f"Done in {seconds:.0f} s. Open {page}", results, as_json)

@@ -109,7 +109,11 @@ def learning_curves(rows):
         height = y(tick / 5)
         parts.append(f'<path class="axis" d="M{LEFT} {height:.1f}H{end}"/>')
         parts.append(text(LEFT - 8, height + 4, f"{tick / 5:.1f}", "end"))
-    parts += [text(x(count), HEIGHT - BOTTOM + 20, f"{count:,}", "middle") for count in models]
+    shown = []
+    for count in reversed(models):  # a label that would touch the one to its right is left out
+        if not shown or x(shown[-1]) - x(count) > 48:
+            shown.append(count)
+    parts += [text(x(count), HEIGHT - BOTTOM + 20, f"{count:,}", "middle") for count in shown]
     parts.append(text((LEFT + end) / 2, HEIGHT - 8, "retrained models", "middle"))
     parts.append(
         f'<text transform="translate(14 {HEIGHT / 2 - 20}) rotate(-90)" text-anchor="middle">LDS</text>'

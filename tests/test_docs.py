@@ -8,6 +8,8 @@ import importlib
 import inspect
 import pkgutil
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,12 @@ def test_the_python_of_a_page_runs(page, tmp_path, monkeypatch):
     script = tmp_path / "page.py"
     script.write_text("\n\n".join(blocks(page)), encoding="utf-8")
     exec(compile(script.read_text(encoding="utf-8"), str(script), "exec"), {"__name__": "page"})
+
+
+def test_the_figures_are_the_benchmarks_own():
+    run = [sys.executable, ROOT / "docs" / "figures.py", "--check"]
+    check = subprocess.run(run, capture_output=True, text=True, timeout=60)
+    assert check.returncode == 0, check.stderr
 
 
 def test_the_readme_s_example_is_short():

@@ -106,9 +106,13 @@ def test_a_full_disk_ends_the_run_at_once_and_can_be_resumed(tmp_path, monkeypat
     )
 
 
+# A shell that starts things in the background leaves them deaf to Ctrl-C, and so their children.
+LISTEN = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+
+
 def run_script(folder, text, **options):
     path = folder / "script.py"
-    path.write_text(textwrap.dedent(text))
+    path.write_text(LISTEN + textwrap.dedent(text))
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.getcwd(), *sys.path])}
     environment.pop("OMP_NUM_THREADS", None)
     return subprocess.Popen(

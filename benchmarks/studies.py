@@ -1,0 +1,121 @@
+"""The studies on which methods are compared, each with a bank of retrainings: what was trained, on what, how
+often.
+
+Retrainings lie under runs/ and are made once; a run that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+
+import whence
+from benchmarks.harness import RUNS
+from whence.training import conv_net, logistic_regression, mlp
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A study and how it is retrained: so many masks to fit on, to validate on, to report on."""
+
+    name: str
+    study: Callable[[], whence.Study]
+    train: int = 2000
+    validation: int = 200
+    held_out: int = 100
+    held_out_seeds: int = 5
+    checkpoints: int = 600  # rows whose weights are kept
+    keep: float = 0.5
+
+    @property
+    def rows(self) -> int:
+        return self.train + self.validation + self.held_out * self.held_out_seeds
+
+    @property
+    def path(self):
+        return RUNS / f"methods-{self.name}.zarr"
+
+    def bank(self, progress: bool = True) -> whence.Bank:
+        """The bank, filled to the last row (on the first call that takes minutes)."""
+        masks = self.train + self.validation + self.held_out
+        return whence.retrain(
+            self.study(),
+            self.rows,
+            keep=self.keep,
+            to=self.path,
+            validation=self.validation / masks,
+            held_out=self.held_out / masks,
+            held_out_seeds=self.held_out_seeds,
+            checkpoints=self.checkpoints,
+            progress=progress,
+        )
+
+
+def _study(data, recipe, name, classes=None) -> whence.Study:
+    return whence.Study(
+        train=(data.train_x, data.train_y),
+        targets=(data.test_x, data.test_y),
+        outputs=["margin", "loss"],
+        recipe=recipe,
+        classes=data.classes,
+        name=name,
+    )
+
+
+def mnist_logistic(n: int = 5000, targets: int = 500) -> whence.Study:
+    """Logistic regression on the first digits of MNIST, trained to near convergence."""
+    recipe = whence.Recipe(
+        partial(logistic_regression, 784, 10),
+        epochs=20,
+        batch_size=64,
+        optimizer=whence.SGD(0.02, momentum=0.9, weight_decay=1e-3),
+        precision="float32",
+    )
+    return _study(_first(whence.datasets.mnist(), n, targets), recipe, "MNIST, logistic regression")
+
+
+def mnist_mlp(n: int = 5000, targets: int = 500) -> whence.Study:
+    """The 784-128-64-10 perceptron on the same digits."""
+    recipe = whence.Recipe(
+        partial(mlp, 784, 10),
+        epochs=10,
+        batch_size=64,
+        optimizer=whence.SGD(0.03, momentum=0.9, weight_decay=5e-4),
+        precision="float32",
+    )
+    return _study(_first(whence.datasets.mnist(), n, targets), recipe, "MNIST, MLP 128-64")
+
+
+def cifar2(n: int = 2000, targets: int = 500) -> whence.Study:
+    """Cats against dogs of CIFAR-10, a conv net of 22,000 weights."""
+    data = whence.datasets.cifar10(classes=("cat", "dog"), batches=(1,)).sample(n, targets, seed=0)
+    recipe = whence.Recipe(
+        partial(conv_net, (3, 32, 32), 2, 32),
+        epochs=8,
+        batch_size=64,
+        optimizer=whence.SGD(0.02, momentum=0.9, nesterov=True, weight_decay=5e-4),
+        precision="float32",
+    )
+    return _study(data, recipe, "CIFAR-2, conv net")
+
+
+def _first(data, n: int, targets: int):
+    from dataclasses import replace
+
+    return replace(
+        data,
+        train_x=data.train_x[:n],
+        train_y=np.asarray(data.train_y[:n]),
+        test_x=data.test_x[:targets],
+        test_y=np.asarray(data.test_y[:targets]),
+    )
+
+
+BENCHES = {
+    "mnist-lr": Bench("mnist-lr", mnist_logistic),
+    "mnist-mlp": Bench("mnist-mlp", mnist_mlp),
+    "cifar2": Bench("cifar2", cifar2),
+}

@@ -1,0 +1,83 @@
+"""Network: what gradient methods differentiate, a study's network in evaluation mode at given weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from whence.errors import InputError
+from whence.methods.gradients.checkpoints import Checkpoint, check_fits
+from whence.study.outputs import OUTPUTS
+from whence.training import RecipeTrainer
+from whence.training.data import Resident
+
+if TYPE_CHECKING:
+    from whence.study import Study
+
+Tensors = dict[str, torch.Tensor]
+
+
+class Network:
+    """A study's network, its examples on the device, its loss and its output.
+
+    Attributes
+    ----------
+    module : the network in evaluation mode; its own weights are those of the last `load`
+    parameters, buffers : the same by name; frozen parameters count as buffers
+    train, targets : the examples, ready for the network
+    """
+
+    def __init__(self, study: Study, output: str, device: str | None = None) -> None:
+        trainer = study.trainer(device)
+        if not isinstance(trainer, RecipeTrainer):
+            raise InputError(
+                f"gradients need a study with a Recipe, received {study!r}; make one with "
+                "Study(..., recipe=Recipe(model=make_network))."
+            )
+        if output not in OUTPUTS or output == "logits":
+            raise InputError(f"gradients are taken of one number per target, not of {output!r}.")
+        self.trainer = trainer
+        self.output_name = output
+        self.module: nn.Module = trainer.model
+        self.device = trainer.device
+        self.train = Resident(study.train, study.train, trainer.device)
+        self.targets = trainer.queries
+        self.smoothing = trainer.recipe.label_smoothing
+        self.parameters: Tensors = {}
+        self.buffers: Tensors = {}
+
+    def load(self, checkpoint: Checkpoint) -> Network:
+        """Take the weights of a checkpoint; InputError if it is another network's or not finite."""
+        state = checkpoint.load()
+        check_fits(self.trainer, checkpoint, state)
+        with torch.no_grad():
+            for key, tensor in (*self.module.named_parameters(), *self.module.named_buffers()):
+                tensor.copy_(state[key])
+        self.module.eval()
+        named = dict(self.module.named_parameters())
+        self.parameters = {k: v.detach() for k, v in named.items() if v.requires_grad}
+        frozen = {k: v.detach() for k, v in named.items() if not v.requires_grad}
+        self.buffers = {**frozen, **{k: v.detach() for k, v in self.module.named_buffers()}}
+        return self
+
+    def logits(self, parameters: Tensors, x: torch.Tensor) -> torch.Tensor:
+        """(b, classes) as a pure function of `parameters`."""
+        return torch.func.functional_call(self.module, {**self.buffers, **parameters}, (x,))
+
+    def output(self, logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """The output that is explained, (b,) of logits (b, classes)."""
+        return OUTPUTS[self.output_name](logits, y)
+
+    def loss(self, logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """The loss that was trained on, (b,) of logits (b, classes), label smoothing included."""
+        return nn.functional.cross_entropy(logits, y, reduction="none", label_smoothing=self.smoothing)
+
+    def batches(self, data: Resident, size: int) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
+        """Positions, inputs and labels of `data`, `size` examples at a time, in order."""
+        for start in range(0, len(data.y), size):
+            part = slice(start, min(start + size, len(data.y)))
+            x = data.inputs(part)
+            yield part, x.float() if x.is_floating_point() else x, data.y[part]

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -78,7 +79,9 @@ def _of_bank(study: Study, bank: Bank) -> list[Checkpoint]:
         )
     training = set(bank.select("train").rows.tolist())
     rows = [row for row in bank.checkpoint_rows() if row in training]
-    masks = bank.masks(rows=rows) if rows else []
+    if not rows:
+        return []
+    masks = bank.masks(rows=rows)
 
     def loader(row: int) -> Callable[[], dict[str, torch.Tensor]]:
         return lambda: bank.checkpoint(row)
@@ -94,7 +97,7 @@ def _train(study: Study, count: int, seed: int) -> Iterator[Checkpoint]:
             raise InputError(
                 f"{study!r} trains without telling its weights; pass a study with a Recipe, or checkpoints."
             )
-        yield Checkpoint(f"model {i}", lambda state=run.state: state, mask)
+        yield Checkpoint(f"model {i}", partial(dict, run.state), mask)
 
 
 def _state(item: Any, i: int) -> Checkpoint:
@@ -118,13 +121,10 @@ def check_fits(trainer: RecipeTrainer, checkpoint: Checkpoint, state: Mapping[st
     absent = [key for key in wanted if key not in state]
     wrong = [key for key in wanted if key in state and state[key].shape != wanted[key].shape]
     if absent or wrong:
-        which = (
-            f"lacks {absent[0]}"
-            if absent
-            else (
-                f"has {wrong[0]} of shape {tuple(state[wrong[0]].shape)} instead of {tuple(wanted[wrong[0]].shape)}"
-            )
-        )
+        key = (absent or wrong)[0]
+        which = f"lacks {key}" if absent else f"has {key} of shape {tuple(state[key].shape)}"
+        if wrong and not absent:
+            which += f" instead of {tuple(wanted[key].shape)}"
         raise InputError(f"{checkpoint.name} is not of this study's network: it {which}.")
     bad = [key for key in wanted if not torch.isfinite(state[key]).all()]
     if bad:

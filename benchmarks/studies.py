@@ -91,7 +91,7 @@ def mnist_mlp(n: int = 5000, targets: int = 500) -> whence.Study:
 
 def cifar2(n: int = 2000, targets: int = 500) -> whence.Study:
     """Cats against dogs of CIFAR-10, a conv net of 22,000 weights."""
-    data = whence.datasets.cifar10(classes=("cat", "dog"), batches=(1,)).sample(n, targets, seed=0)
+    data = whence.datasets.cifar10(classes=("cat", "dog"), batches=(1, 2)).sample(n, targets, seed=0)
     recipe = whence.Recipe(
         partial(conv_net, (3, 32, 32), 2, 32),
         epochs=8,

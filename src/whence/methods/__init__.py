@@ -3,7 +3,8 @@
 from whence.methods.base import Method
 from whence.methods.datamodel import Datamodel
 from whence.methods.difference import DifferenceOfMeans
+from whence.methods.guided import GuidedDatamodel
 from whence.methods.random import Random
 from whence.methods.similarity import Similarity
 
-__all__ = ["Datamodel", "DifferenceOfMeans", "Method", "Random", "Similarity"]
+__all__ = ["Datamodel", "DifferenceOfMeans", "GuidedDatamodel", "Method", "Random", "Similarity"]

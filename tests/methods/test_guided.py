@@ -35,7 +35,7 @@ def bank_of(tmp_path, masks_seen=120, truth=None):
     truth = found if truth is None else truth
 
     def train(mask, seed):
-        return truth @ mask + 0.2 * np.random.default_rng(seed).normal(size=TARGETS)
+        return truth @ mask + np.random.default_rng(seed).normal(size=TARGETS)
 
     study = whence.Study.from_function(train, n=N, targets=TARGETS)
     bank = whence.retrain(

@@ -3,8 +3,21 @@
 from whence.methods.base import Method
 from whence.methods.datamodel import Datamodel
 from whence.methods.difference import DifferenceOfMeans
+from whence.methods.graddot import GradCos, GradDot, TracIn
 from whence.methods.guided import GuidedDatamodel
 from whence.methods.random import Random
 from whence.methods.similarity import Similarity
+from whence.methods.trak import TRAK
 
-__all__ = ["Datamodel", "DifferenceOfMeans", "GuidedDatamodel", "Method", "Random", "Similarity"]
+__all__ = [
+    "TRAK",
+    "Datamodel",
+    "DifferenceOfMeans",
+    "GradCos",
+    "GradDot",
+    "GuidedDatamodel",
+    "Method",
+    "Random",
+    "Similarity",
+    "TracIn",
+]

@@ -1,0 +1,186 @@
+"""TRAK: attribution by the after-kernel of trained networks.
+
+Park, Georgiev, Ilyas, Leclerc, Madry 2023 (arXiv 2303.14186), equation 16: with phi the gradient of the
+output at a checkpoint (projected or whole), Phi its rows for the training examples and Q = 1 - p_i,
+
+    tau(z) = mean_c[ phi(z)' (Phi' Phi + lambda)^-1 Phi' ]  mean_c[ Q ],
+
+means over checkpoints c. Here lambda = ridge n mean_i |phi(x_i)|^2, so that a ridge means the same for every
+network; the kernel is not rescaled, so checkpoints count by what they say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from whence.attribution import Attribution
+from whence.errors import InputError
+from whence.methods.base import Method, first_output, provenance
+from whence.methods.gradients.checkpoints import Checkpoint, Given, checkpoints
+from whence.methods.gradients.kernel import dots, pieces_of, squares
+from whence.methods.gradients.network import Network
+from whence.methods.gradients.projection import Projection, project
+from whence.study.outputs import margin
+
+RIDGE = 3e-4
+
+
+class TRAK(Method):
+    """TRAK over an ensemble of checkpoints.
+
+    Parameters
+    ----------
+    checkpoints : a Bank that kept some (those of its training part), state dicts or safetensors files, or a
+        number of models to train on random halves. More are better, with the square root of their number.
+    first : use only so many of them
+    projection : dimensions that gradients are projected to; None takes them whole through the n x n kernel,
+        which is exact and, up to some 10,000 training examples, faster
+    ridge : see above. Too small and the inverse follows noise, too large and scores turn into dot products;
+        tune it on validation retrainings (`path` costs hardly more than one).
+    blocks : invert the Gram matrix in so many diagonal blocks (with a projection only); a block of about
+        2,000 dimensions has been seen to work better than one large matrix
+    use_masks : let each checkpoint's kernel be that of the examples it was trained on
+    soft_threshold : share of scores, the smallest in size, that are set to 0 and subtracted from the others
+        (the paper's S_lambda, by quantile)
+    seed : of the projection, and of the training where `checkpoints` is a number
+
+    Scores are right up to scale. Needs labels and a Recipe.
+    """
+
+    needs = ("ids", "inputs", "labels", "training")
+
+    def __init__(
+        self,
+        checkpoints: Given = 5,
+        *,
+        first: int | None = None,
+        projection: int | None = None,
+        ridge: float = RIDGE,
+        blocks: int = 1,
+        use_masks: bool = False,
+        soft_threshold: float = 0.0,
+        seed: int = 0,
+        device: str | None = None,
+    ) -> None:
+        if not ridge > 0:
+            raise InputError(f"ridge must be positive, received {ridge}; 1e-6 is very little.")
+        if projection is not None and projection < 1:
+            raise InputError(f"projection must be at least 1 or None, received {projection}.")
+        if blocks < 1 or (projection is None and blocks > 1) or (projection or blocks) % blocks:
+            raise InputError(
+                f"blocks is {blocks}, but it must divide the projection's dimensions ({projection})."
+            )
+        if not 0 <= soft_threshold < 1:
+            raise InputError(f"soft_threshold is a share from 0 to below 1, received {soft_threshold}.")
+        self._checkpoints = checkpoints
+        self.first = first
+        self.projection = projection
+        self.ridge = ridge
+        self.blocks = blocks
+        self.use_masks = use_masks
+        self.soft_threshold = soft_threshold
+        self.seed = seed
+        self.device = device
+
+    def attribute(self, study: Any, output: str | None = None) -> Attribution:
+        """Scores (target, train)."""
+        return self.path(study, (self.ridge,), output)[self.ridge]
+
+    def path(
+        self, study: Any, ridges: Sequence[float], output: str | None = None
+    ) -> dict[float, Attribution]:
+        """Scores at several ridges from one pass over the gradients."""
+        self.require(study, output)
+        output = first_output(study, output)
+        network = Network(study, output, self.device)
+        given = checkpoints(study, self._checkpoints, first=self.first, seed=self.seed)
+        if self.use_masks and any(c.mask is None for c in given):
+            raise InputError("use_masks needs checkpoints whose training subsets are known: pass a Bank.")
+        totals = [torch.zeros(len(study.target_ids), study.n, dtype=torch.float64) for _ in ridges]
+        weights = torch.zeros(study.n, dtype=torch.float64)
+        for number, checkpoint in enumerate(given):
+            network.load(checkpoint)
+            weights += _q(network)
+            for total, scores in zip(totals, self._scores(network, checkpoint, ridges, number), strict=True):
+                total += scores.cpu()
+        found = {}
+        for ridge, total in zip(ridges, totals, strict=True):
+            scores = total / len(given) * (weights / len(given))
+            if self.soft_threshold:
+                limit = scores.abs().flatten().kthvalue(int(self.soft_threshold * scores.numel()) or 1).values
+                scores = scores.sign() * (scores.abs() - limit).clamp_min(0)
+            found[ridge] = Attribution(
+                scores.float().numpy(),
+                target_ids=study.target_ids,
+                train_ids=study.train_ids,
+                output=output,
+                units=f"{output}, up to scale",
+                method=f"TRAK ({len(given)} checkpoints, ridge {ridge:g})",
+                provenance=provenance(study, self, checkpoints=[c.name for c in given], ridge=ridge),
+            )
+        return found
+
+    def _scores(
+        self, network: Network, checkpoint: Checkpoint, ridges: Sequence[float], number: int
+    ) -> list[torch.Tensor]:
+        """phi(z)' (Phi' Phi + lambda)^-1 phi(x) at each ridge, (targets, n) float64."""
+        if self.use_masks:
+            seen = torch.as_tensor(checkpoint.mask, device=network.device).nonzero()[:, 0]
+        else:
+            seen = torch.arange(len(network.train.y), device=network.device)
+        if self.projection is None:
+            train = pieces_of(network, network.train, margin)
+            targets = pieces_of(network, network.targets, network.output)
+            kernel, cross = dots(train, train).double(), dots(targets, train).double()
+            unit = float(squares(train)[seen].double().mean()) * len(seen)
+            return [_dual(kernel, cross, seen, ridge * unit, self.use_masks) for ridge in ridges]
+        projection = Projection(self.projection, self.seed + number)
+        train_rows = project(network, network.train, margin, projection)
+        target_rows = project(network, network.targets, network.output, projection)
+        unit = float(train_rows[seen].double().square().sum(1).mean()) * len(seen)
+        return [_primal(train_rows, target_rows, seen, ridge * unit, self.blocks) for ridge in ridges]
+
+    def __repr__(self) -> str:
+        kind = self._checkpoints if isinstance(self._checkpoints, int) else type(self._checkpoints).__name__
+        return super().__repr__().replace("TRAK(", f"TRAK(checkpoints={kind}, ", 1)
+
+
+def _dual(
+    kernel: torch.Tensor, cross: torch.Tensor, seen: torch.Tensor, ridge: float, subset: bool
+) -> torch.Tensor:
+    """The scores from dot products: K_z (K + ridge)^-1 where all examples were seen, else by Woodbury's
+    identity (K_z - K_zS (K_SS + ridge)^-1 K_S) / ridge."""
+    inner = kernel[seen][:, seen] if subset else kernel.clone()
+    inner.diagonal().add_(ridge)
+    factor = torch.linalg.cholesky(inner)
+    if not subset:
+        return torch.cholesky_solve(cross.T, factor).T
+    return (cross - cross[:, seen] @ torch.cholesky_solve(kernel[seen], factor)) / ridge
+
+
+def _primal(
+    train: torch.Tensor, targets: torch.Tensor, seen: torch.Tensor, ridge: float, blocks: int
+) -> torch.Tensor:
+    """The scores from projected gradients (n, k) and (t, k); the Gram matrix in float64, block by block."""
+    width = train.shape[1] // blocks
+    total = torch.zeros(len(targets), len(train), dtype=torch.float64, device=train.device)
+    for start in range(0, train.shape[1], width):
+        part = slice(start, start + width)
+        rows = train[:, part].double()
+        gram = rows[seen].T @ rows[seen]
+        gram.diagonal().add_(ridge / blocks)
+        total += targets[:, part].double() @ torch.cholesky_solve(rows.T, torch.linalg.cholesky(gram))
+    return total
+
+
+def _q(network: Network) -> torch.Tensor:
+    """1 - p of the correct class, (n,) float64 on the CPU."""
+    found = []
+    with torch.no_grad():
+        for _, x, y in network.batches(network.train, 512):
+            p = torch.softmax(network.module(x).double(), 1)
+            found.append(1 - p.gather(1, y[:, None])[:, 0])
+    return torch.cat(found).cpu()

@@ -10,11 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
-
 import whence
 from benchmarks.harness import RUNS
-from whence.training import conv_net, logistic_regression, mlp
+from whence.training import bag_of_embeddings, conv_net, logistic_regression, mlp
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ class Bench:
         )
 
 
-def _study(data, recipe, name, classes=None) -> whence.Study:
+def _study(data, recipe, name, texts=None) -> whence.Study:
     return whence.Study(
         train=(data.train_x, data.train_y),
         targets=(data.test_x, data.test_y),
@@ -62,6 +60,7 @@ def _study(data, recipe, name, classes=None) -> whence.Study:
         recipe=recipe,
         classes=data.classes,
         name=name,
+        texts=texts,
     )
 
 
@@ -102,20 +101,27 @@ def cifar2(n: int = 2000, targets: int = 500) -> whence.Study:
     return _study(data, recipe, "CIFAR-2, conv net")
 
 
-def _first(data, n: int, targets: int):
-    from dataclasses import replace
-
-    return replace(
-        data,
-        train_x=data.train_x[:n],
-        train_y=np.asarray(data.train_y[:n]),
-        test_x=data.test_x[:targets],
-        test_y=np.asarray(data.test_y[:targets]),
+def sst2(n: int = 3000, targets: int = 500) -> whence.Study:
+    """Sentiment of film reviews, a bag of embeddings; n phrases of ten words or more."""
+    data = whence.datasets.sst2(vocabulary=4000, length=32, least=10).sample(n, targets, seed=0)
+    recipe = whence.Recipe(
+        partial(bag_of_embeddings, 4000, 2, 16),
+        epochs=12,
+        batch_size=64,
+        optimizer=whence.SGD(3.0, momentum=0.9, weight_decay=1e-3),
+        precision="float32",
     )
+    texts = (data.train_text, data.test_text)
+    return _study(data, recipe, "SST-2, bag of embeddings", texts=texts)
+
+
+def _first(data, n: int, targets: int):
+    return data.rows(slice(n), slice(targets))
 
 
 BENCHES = {
     "mnist-lr": Bench("mnist-lr", mnist_logistic),
     "mnist-mlp": Bench("mnist-mlp", mnist_mlp),
     "cifar2": Bench("cifar2", cifar2),
+    "sst2": Bench("sst2", sst2),
 }

@@ -1,6 +1,7 @@
 """Ways to estimate attribution: one file, one class each. `regression` holds the solvers, on plain arrays."""
 
 from whence.methods.base import Method
+from whence.methods.bm25 import BM25
 from whence.methods.datamodel import Datamodel
 from whence.methods.difference import DifferenceOfMeans
 from whence.methods.graddot import GradCos, GradDot, TracIn
@@ -10,7 +11,7 @@ from whence.methods.similarity import Similarity
 from whence.methods.trak import TRAK
 
 __all__ = [
-    "TRAK",
+    "BM25",
     "Datamodel",
     "DifferenceOfMeans",
     "GradCos",
@@ -19,5 +20,6 @@ __all__ = [
     "Method",
     "Random",
     "Similarity",
+    "TRAK",
     "TracIn",
 ]

@@ -29,6 +29,10 @@ _NEEDS: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda source: _has(source, "train_labels") and _has(source, "target_labels"),
         "class labels (pass a Study made with labelled train and targets)",
     ),
+    "texts": (
+        lambda source: _has(source, "train_texts") and _has(source, "target_texts"),
+        "texts (pass a Study made with texts=(training texts, targets' texts))",
+    ),
     "training": (
         lambda source: hasattr(source, "trainer"),
         "a way to train (pass a Study)",
@@ -39,7 +43,8 @@ _NEEDS: dict[str, tuple[Callable[[Any], bool], str]] = {
 class Method(abc.ABC):
     """An estimator of attributions: hyper-parameters in the constructor, data in `attribute`.
 
-    `needs` names what `attribute` reads from its argument, of: retrainings, ids, inputs, labels, training.
+    `needs` names what `attribute` reads from its argument, of: retrainings, ids, inputs, labels, texts,
+    training.
     """
 
     needs: ClassVar[tuple[str, ...]]
@@ -123,6 +128,16 @@ def output_ids(source: Any, shape: tuple[int, ...]) -> Any:
         if isinstance(classes, list | tuple) and len(classes) == shape[1]:
             return [str(name) for name in classes]
     return None
+
+
+def signed_by_class(scores: np.ndarray, source: Any, signed: bool | None) -> tuple[np.ndarray, bool]:
+    """Non-negative likeness (t, n), negated where the classes differ; None does so where there are labels."""
+    if signed is None:
+        signed = _has(source, "train_labels") and _has(source, "target_labels")
+    if not signed:
+        return scores, False
+    same = np.asarray(source.target_labels)[:, None] == np.asarray(source.train_labels)[None]
+    return np.where(same, scores, -scores), True
 
 
 def provenance(source: Any, method: Method, **more: Any) -> dict[str, Any]:

@@ -32,6 +32,8 @@ class Study:
     train_ids, target_ids : unique names (int or str) of the examples; by default ``0..n-1`` and ``0..t-1``.
     classes : names of the classes, by label.
     name : a title for reports.
+    texts : pair (training texts, targets' texts) of strings that were made into the inputs, for methods that
+        read words; the training never sees them.
 
     See Also
     --------
@@ -49,6 +51,7 @@ class Study:
         target_ids: Sequence[Any] | None = None,
         classes: Sequence[str] | None = None,
         name: str = "study",
+        texts: tuple[Sequence[str], Sequence[str]] | None = None,
     ) -> None:
         from whence.study.recipe import Recipe as RecipeClass
 
@@ -60,6 +63,7 @@ class Study:
         self._setup(
             Examples.of(train, "train"), Examples.of(targets, "targets"), train_ids, target_ids, classes, name
         )
+        self.train_texts, self.target_texts = self._check_texts(texts)
         self.recipe: Recipe | None = recipe
         self.outputs = check_outputs(tuple(outputs))
         self._make_trainer: Callable[..., Trainer] | None = None
@@ -87,6 +91,21 @@ class Study:
         self.target_ids = make_ids(target_ids, len(targets), "target_ids")
         self.classes = None if classes is None else [str(c) for c in classes]
         self.class_count = self._count_classes()
+
+    # The texts that were made into inputs, where there were any: str (n,) and (targets,).
+    train_texts: np.ndarray | None = None
+    target_texts: np.ndarray | None = None
+
+    def _check_texts(self, texts: tuple[Sequence[str], Sequence[str]] | None) -> Any:
+        if texts is None:
+            return None, None
+        train, targets = (np.asarray(part) for part in texts)
+        if (train.shape, targets.shape) != ((self.n,), (len(self.targets),)) or "U" != train.dtype.kind:
+            raise InputError(
+                f"texts must be {self.n} strings for train and {len(self.targets)} for targets, received "
+                f"arrays of shape {train.shape} and {targets.shape}, dtype {train.dtype}."
+            )
+        return train, targets
 
     def _count_classes(self) -> int | None:
         if self.train.labels is None:

@@ -28,6 +28,30 @@ def mlp(features: int, classes: int, hidden: Sequence[int] = (128, 64)) -> nn.Mo
     return nn.Sequential(*layers, nn.Linear(sizes[-1], classes))
 
 
+class BagOfEmbeddings(nn.Module):
+    """Logits linear in the mean embedding of the words, (..., length) tokens; token 0 is padding."""
+
+    def __init__(self, vocabulary: int, classes: int, width: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary, width)
+        self.linear = nn.Linear(width, classes)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        words = (tokens != 0).unsqueeze(-1)
+        total = (self.embedding(tokens) * words).sum(-2)
+        return self.linear(total / words.sum(-2).clamp_min(1))
+
+
+def bag_of_embeddings(vocabulary: int, classes: int, width: int = 16) -> nn.Module:
+    """Text classifier: the mean of the words' embeddings (padding, token 0, left out), then a linear layer.
+
+    Parameters
+    ----------
+    vocabulary : number of tokens; inputs are integers ``(n, length)`` below it.
+    """
+    return BagOfEmbeddings(vocabulary, classes, width)
+
+
 def conv_net(shape: tuple[int, int, int], classes: int, width: int = 16) -> nn.Module:
     """A patch stem (4x4, stride 4), a 3x3 convolution of twice the width and stride 2, a linear layer.
 

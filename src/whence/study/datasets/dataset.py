@@ -16,10 +16,11 @@ class Dataset:
 
     Attributes
     ----------
-    train_x, test_x : (n, H, W) or (n, H, W, 3) uint8 images, or (n, features) float32
+    train_x, test_x : (n, H, W) or (n, H, W, 3) uint8 images, (n, features) float32, or (n, length) tokens
     train_y, test_y : (n,) int64 labels, 0..classes-1
     classes : the name of each label
     name, licence, source : what it is, on which terms it may be used, and where it was published
+    train_text, test_text : the texts that were made into tokens, str (n,), None where there are none
     """
 
     train_x: np.ndarray
@@ -30,6 +31,8 @@ class Dataset:
     name: str = ""
     licence: str = ""
     source: str = ""
+    train_text: np.ndarray | None = None
+    test_text: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         for part in ("train", "test"):
@@ -57,10 +60,8 @@ class Dataset:
         new[labels] = np.arange(len(labels))
         train, test = new[self.train_y] >= 0, new[self.test_y] >= 0
         return replace(
-            self,
-            train_x=self.train_x[train],
+            self.rows(train, test),
             train_y=new[self.train_y[train]],
-            test_x=self.test_x[test],
             test_y=new[self.test_y[test]],
             classes=[self.classes[label] for label in labels],
         )
@@ -73,13 +74,19 @@ class Dataset:
         rng = np.random.default_rng(seed)
         train_rows = balanced(self.train_y, train, len(self.classes), "train", rng)
         test_rows = balanced(self.test_y, test, len(self.classes), "test", rng)
-        return replace(
-            self,
-            train_x=self.train_x[train_rows],
-            train_y=self.train_y[train_rows],
-            test_x=self.test_x[test_rows],
-            test_y=self.test_y[test_rows],
-        )
+        return self.rows(train_rows, test_rows)
+
+    def rows(self, train: np.ndarray | slice, test: np.ndarray | slice) -> Dataset:
+        """Only these training and test examples (positions, a boolean mask or a slice)."""
+        parts = {
+            f"{part}_{kind}": None if array is None else array[rows]
+            for part, rows in (("train", train), ("test", test))
+            for kind, array in self._arrays(part).items()
+        }
+        return replace(self, **parts)  # type: ignore[arg-type]
+
+    def _arrays(self, part: str) -> dict[str, np.ndarray | None]:
+        return {kind: getattr(self, f"{part}_{kind}") for kind in ("x", "y", "text")}
 
     def _label(self, name: str | int) -> int:
         if isinstance(name, str):

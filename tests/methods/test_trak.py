@@ -123,10 +123,12 @@ def test_blocks_invert_each_part_of_the_gram_matrix(study, bank):
     assert q.shape == one.weight.shape
 
 
-def test_the_path_is_each_ridge(study, bank):
-    both = TRAK(bank, first=2).path(study, (1e-4, 1e-1))
-    for ridge, scores in both.items():
-        assert np.allclose(scores.weight, TRAK(bank, first=2, ridge=ridge).attribute(study).weight)
+def test_the_path_is_each_count_and_ridge(study, bank):
+    found = TRAK(bank).path(study, (1e-4, 1e-1), counts=(1, 3))
+    wanted = [(count, ridge) for count in (1, 3) for ridge in (1e-4, 1e-1)]
+    for (count, ridge), scores in zip(wanted, found, strict=True):
+        alone = TRAK(bank, first=count, ridge=ridge).attribute(study)
+        assert np.allclose(scores.weight, alone.weight) and scores.method == alone.method
 
 
 def test_soft_threshold_silences_the_small(study, bank):

@@ -87,41 +87,63 @@ class TRAK(Method):
 
     def attribute(self, study: Any, output: str | None = None) -> Attribution:
         """Scores (target, train)."""
-        return self.path(study, (self.ridge,), output)[self.ridge]
+        return self.path(study, (self.ridge,), output)[-1]
 
     def path(
-        self, study: Any, ridges: Sequence[float], output: str | None = None
-    ) -> dict[float, Attribution]:
-        """Scores at several ridges from one pass over the gradients."""
+        self,
+        study: Any,
+        ridges: Sequence[float],
+        output: str | None = None,
+        *,
+        counts: Sequence[int] | None = None,
+    ) -> list[Attribution]:
+        """Scores at several ridges, and with the first `counts` checkpoints, from one pass over the
+        gradients.
+
+        Returns
+        -------
+        One Attribution for each count (default: all checkpoints), ascending, and ridge, in the order given.
+        """
         self.require(study, output)
         output = first_output(study, output)
         network = Network(study, output, self.device)
-        given = checkpoints(study, self._checkpoints, first=self.first, seed=self.seed)
+        given = checkpoints(
+            study, self._checkpoints, first=max(counts) if counts else self.first, seed=self.seed
+        )
         if self.use_masks and any(c.mask is None for c in given):
             raise InputError("use_masks needs checkpoints whose training subsets are known: pass a Bank.")
         totals = [torch.zeros(len(study.target_ids), study.n, dtype=torch.float64) for _ in ridges]
         weights = torch.zeros(study.n, dtype=torch.float64)
+        found = []
         for number, checkpoint in enumerate(given):
             network.load(checkpoint)
             weights += _q(network)
             for total, scores in zip(totals, self._scores(network, checkpoint, ridges, number), strict=True):
                 total += scores.cpu()
-        found = {}
-        for ridge, total in zip(ridges, totals, strict=True):
-            scores = total / len(given) * (weights / len(given))
-            if self.soft_threshold:
-                limit = scores.abs().flatten().kthvalue(int(self.soft_threshold * scores.numel()) or 1).values
-                scores = scores.sign() * (scores.abs() - limit).clamp_min(0)
-            found[ridge] = Attribution(
-                scores.float().numpy(),
-                target_ids=study.target_ids,
-                train_ids=study.train_ids,
-                output=output,
-                units=f"{output}, up to scale",
-                method=f"TRAK ({len(given)} checkpoints, ridge {ridge:g})",
-                provenance=provenance(study, self, checkpoints=[c.name for c in given], ridge=ridge),
-            )
+            done = number + 1
+            if done in (counts or (len(given),)):
+                names = [c.name for c in given[:done]]
+                found += [
+                    self._finish(study, output, total / done * (weights / done), ridge, names)
+                    for ridge, total in zip(ridges, totals, strict=True)
+                ]
         return found
+
+    def _finish(
+        self, study: Any, output: str, scores: torch.Tensor, ridge: float, names: list[str]
+    ) -> Attribution:
+        if self.soft_threshold:
+            limit = scores.abs().flatten().kthvalue(int(self.soft_threshold * scores.numel()) or 1).values
+            scores = scores.sign() * (scores.abs() - limit).clamp_min(0)
+        return Attribution(
+            scores.float().numpy(),
+            target_ids=study.target_ids,
+            train_ids=study.train_ids,
+            output=output,
+            units=f"{output}, up to scale",
+            method=f"TRAK ({len(names)} checkpoint{'s' if len(names) > 1 else ''}, ridge {ridge:g})",
+            provenance=provenance(study, self, checkpoints=names, ridge=ridge),
+        )
 
     def _scores(
         self, network: Network, checkpoint: Checkpoint, ridges: Sequence[float], number: int

@@ -51,6 +51,11 @@ class Outer:
 
     def flat(self) -> torch.Tensor:
         """(b, out * in), row by row of the weight."""
+        if not self.a.is_floating_point():  # rows are added where the tokens are, no one-hot inputs made
+            out = self.b.shape[-1]
+            total = self.b.new_zeros(len(self.a), self.wide, out)
+            total.scatter_add_(1, self.a[..., None].expand(-1, -1, out), self.b)
+            return total.transpose(1, 2).flatten(1)
         return torch.einsum("blo,bli->boi", self.b, self.dense()).flatten(1)
 
     def dense(self) -> torch.Tensor:

@@ -8,6 +8,7 @@ from whence.methods.difference import DifferenceOfMeans
 from whence.methods.graddot import GradCos, GradDot, TracIn
 from whence.methods.guided import GuidedDatamodel
 from whence.methods.leave_one_out import LeaveOneOut
+from whence.methods.metagradient import MAGIC
 from whence.methods.random import Random
 from whence.methods.similarity import Similarity
 from whence.methods.trak import TRAK
@@ -21,6 +22,7 @@ __all__ = [
     "GradDot",
     "GuidedDatamodel",
     "LeaveOneOut",
+    "MAGIC",
     "Method",
     "Random",
     "Similarity",

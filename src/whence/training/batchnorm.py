@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 _weights: ContextVar[torch.Tensor | None] = ContextVar("example_weights", default=None)
+_differentiable: ContextVar[bool] = ContextVar("differentiable_statistics", default=False)
 
 
 @contextmanager
@@ -24,6 +25,17 @@ def example_weights(weights: torch.Tensor | None) -> Iterator[None]:
         _weights.reset(token)
 
 
+@contextmanager
+def differentiable_statistics() -> Iterator[None]:
+    """Within this context running statistics depend on weights and parameters also for autograd, as replay
+    needs: the final network is evaluated with them."""
+    token = _differentiable.set(True)
+    try:
+        yield
+    finally:
+        _differentiable.reset(token)
+
+
 class BatchNorm2d(nn.BatchNorm2d):
     """`torch.nn.BatchNorm2d` that honours example weights during training.
 
@@ -35,10 +47,14 @@ class BatchNorm2d(nn.BatchNorm2d):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalise ``(b, c, h, w)``; the running statistics are updated in training mode."""
         weights = _weights.get()
+        mean, variance = self.running_mean, self.running_var
+        if not self.training and _differentiable.get() and mean is not None and variance is not None:
+            y = (x - mean[:, None, None]) * torch.rsqrt(variance + self.eps)[:, None, None]
+            return y * self.weight[:, None, None] + self.bias[:, None, None] if self.affine else y
         if not self.training or weights is None:
             return super().forward(x)
-        share = weights.to(torch.float32) / weights.sum().clamp_min(1e-12)
-        wide = x.float()
+        share = weights.to(torch.promote_types(x.dtype, torch.float32)) / weights.sum().clamp_min(1e-12)
+        wide = x if x.dtype == torch.float64 else x.float()
         mean = torch.einsum("b,bchw->c", share, wide) / (x.shape[2] * x.shape[3])
         centred = wide - mean[:, None, None]
         variance = torch.einsum("b,bchw->c", share, centred.square()) / (x.shape[2] * x.shape[3])
@@ -52,8 +68,9 @@ class BatchNorm2d(nn.BatchNorm2d):
                 if momentum is None:  # torch's plain average over batches
                     momentum = 1.0 / self.num_batches_tracked.clamp_min(1)
             present = anyone.to(mean.dtype) * (0.1 if momentum is None else momentum)
-            unbiased = variance.detach() * count / (count - 1).clamp_min(1)
-            self.running_mean.mul_(1 - present).add_(present * mean.detach())
+            seen, spread = (mean, variance) if _differentiable.get() else (mean.detach(), variance.detach())
+            unbiased = spread * count / (count - 1).clamp_min(1)
+            self.running_mean.mul_(1 - present).add_(present * seen)
             self.running_var.mul_(1 - present).add_(present * unbiased)
         y = centred * torch.rsqrt(variance + self.eps)[:, None, None]
         if self.affine:

@@ -95,7 +95,8 @@ class Step:
             example_weights(weights),
         ):
             logits = torch.func.functional_call(self.model, (parameters, buffers), (batch.x,))
-        each = _cross_entropy(logits.float(), batch.y, self.recipe.label_smoothing)
+        logits = logits if logits.dtype == torch.float64 else logits.float()
+        each = _cross_entropy(logits, batch.y, self.recipe.label_smoothing)
         if weights is None:
             return each.mean(), buffers
         # "weighted" divides by the size of the batch, whatever was left out (Ilyas and Engstrom 2025, section

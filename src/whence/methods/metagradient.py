@@ -34,7 +34,7 @@ class MAGIC(Method):
     its own random subset, which is what retrainings with fresh seeds call for.
 
     Cost: one training, and per target two to three passes, shared where they can be; it works where training
-    is smooth (see `whence.methods.metasmoothness`).
+    is smooth in the weights.
 
     Parameters
     ----------
@@ -98,8 +98,8 @@ class MAGIC(Method):
         if growth > _EXPLODED:
             warnings.warn(
                 f"the adjoints grew {growth:.0e} times on the way back through training, so its outcome is "
-                "not smooth in the weights of examples and these scores predict little; look at "
-                "whence.methods.metasmoothness(study) and make the recipe smoother.",
+                "not smooth in the weights of examples and these scores predict little; lower the learning "
+                "rate or make the network smoother (average pooling, small final logits).",
                 stacklevel=2,
             )
         return Attribution(
@@ -120,6 +120,6 @@ class MAGIC(Method):
             raise InputError(
                 f"the derivatives of the run with seed {run.seed} are not finite, adjoints overflow on the "
                 "way back through training; lower the learning rate, set eps_root for Adam, or make the "
-                "network smoother (see whence.methods.metasmoothness)."
+                "network smoother (average pooling, small final logits)."
             )
         return found

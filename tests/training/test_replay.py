@@ -1,5 +1,7 @@
 """Replay against finite differences and against autograd that stores everything."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from whence.study import SGD, Adam, AdamW, Augment
 from whence.training import BatchNorm2d
 from whence.training.batchnorm import differentiable_statistics
 from whence.training.loop import train_one
+from whence.training.networks import smooth_conv_net
 from whence.training.replay import _backwards, differentiate, fanout_for
 from whence.training.run import Run, floating
 
@@ -169,3 +172,9 @@ def test_bad_input():
         Run(study()).final(np.ones(3))
     with pytest.raises(InputError, match="batch-norm"):
         Run(study(lambda: nn.Sequential(nn.BatchNorm2d(1), nn.Flatten(), nn.Linear(64, CLASSES))))
+
+
+@pytest.mark.parametrize("norm", [True, False])
+def test_the_smooth_net_can_be_replayed(norm):
+    run = Run(study(partial(smooth_conv_net, (1, 8, 8), CLASSES, 2, norm=norm)), 0, F64)
+    assert close(differentiate(run, "margin", [0]).gradient, stored(run)[1][[0]], 1e-9)

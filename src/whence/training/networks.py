@@ -77,6 +77,38 @@ def conv_net(shape: tuple[int, int, int], classes: int, width: int = 16) -> nn.M
     )
 
 
+def smooth_conv_net(
+    shape: tuple[int, int, int], classes: int, width: int = 16, scale: float = 0.25, norm: bool = True
+) -> nn.Module:
+    """`conv_net` whose training is smooth in the weights of examples, as metagradients need.
+
+    Batch norm before GELU, average pooling instead of a maximum, small final logits (Engstrom et al. 2025,
+    section 4).
+
+    Parameters
+    ----------
+    shape : ``(channels, height, width)`` of an image, at least 8 pixels either way.
+    scale : factor of the logits.
+    norm : with batch norm; without it examples do not see each other at all.
+    """
+
+    def activated(channels: int) -> list[nn.Module]:
+        return [BatchNorm2d(channels), nn.GELU()] if norm else [nn.GELU()]
+
+    channels, height, across = shape
+    features = 2 * width * (height // 4 // 2) * (across // 4 // 2)
+    return nn.Sequential(
+        nn.Conv2d(channels, width, 4, 4, bias=not norm),
+        *activated(width),
+        nn.Conv2d(width, 2 * width, 3, 1, 1, bias=not norm),
+        *activated(2 * width),
+        nn.AvgPool2d(2),
+        nn.Flatten(),
+        nn.Linear(features, classes),
+        _Scale(scale),
+    )
+
+
 class _Residual(nn.Module):
     def __init__(self, *layers: nn.Module) -> None:
         super().__init__()

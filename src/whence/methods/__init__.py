@@ -7,6 +7,7 @@ from whence.methods.datamodel import Datamodel
 from whence.methods.difference import DifferenceOfMeans
 from whence.methods.graddot import GradCos, GradDot, TracIn
 from whence.methods.guided import GuidedDatamodel
+from whence.methods.influence import Influence
 from whence.methods.leave_one_out import LeaveOneOut
 from whence.methods.metagradient import MAGIC
 from whence.methods.random import Random
@@ -21,6 +22,7 @@ __all__ = [
     "GradCos",
     "GradDot",
     "GuidedDatamodel",
+    "Influence",
     "LeaveOneOut",
     "MAGIC",
     "Method",

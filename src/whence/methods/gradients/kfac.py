@@ -89,18 +89,18 @@ def fit(network: Network, index: torch.Tensor | None, kind: Kind = "ekfac", seed
         return blocks
     corrected = [torch.zeros_like(b.values) if isinstance(b, Kronecker) else None for b in blocks]
     for pieces, _ in _passes(network, index, seed):
-        for block, piece, total in zip(blocks, pieces, corrected, strict=True):
-            if total is not None:
+        for block, piece, squares in zip(blocks, pieces, corrected, strict=True):
+            if squares is not None:
                 assert isinstance(block, Kronecker) and isinstance(piece, Outer)
                 a, b = block.rotate(piece)
                 if a.shape[1] == 1:
-                    total += b[:, 0].square().T @ a[:, 0].square()
+                    squares += b[:, 0].square().T @ a[:, 0].square()
                 else:
-                    total += torch.einsum("blo,bli->boi", b, a).square().sum(0)
-    for block, total in zip(blocks, corrected, strict=True):
-        if total is not None:
+                    squares += torch.einsum("blo,bli->boi", b, a).square().sum(0)
+    for block, squares in zip(blocks, corrected, strict=True):
+        if squares is not None:
             assert isinstance(block, Kronecker)
-            block.values = total / count
+            block.values = squares / count
     return blocks
 
 

@@ -37,6 +37,11 @@ class Projection:
         """(b, size) of the gradients of b examples."""
         return torch.stack([self._project(piece) for piece in pieces]).sum(0)
 
+    @property
+    def bytes(self) -> int:
+        """Memory of the matrices drawn so far."""
+        return sum(matrix.numel() * matrix.element_size() for matrix in self._drawn.values())
+
     def _project(self, piece: Piece) -> torch.Tensor:
         if isinstance(piece, Flat):
             return self._dense(piece.name, piece.flat())

@@ -1,0 +1,185 @@
+"""GradientStore: projected gradients of the training examples on disk, made once and read for every query.
+
+A Zarr group holds, for each checkpoint, an array (n, size) of float32 in blocks of rows, and the checksum of
+every block, written after it. A block without its checksum counts as not made, so that a run that was stopped
+goes on with the first block that is missing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import zarr
+
+from whence.errors import InputError
+from whence.methods.gradients.layers import Scalar, gradients
+from whence.methods.gradients.network import Network
+from whence.methods.gradients.projection import Projection
+
+_FORMAT = "whence gradients 1"
+_ABSENT = -1
+
+
+class GradientStore:
+    """Projected gradients of a study at some checkpoints.
+
+    Parameters
+    ----------
+    path : directory; made if absent
+    study : fingerprint of the study whose training examples these are
+    n, size : training examples, and dimensions of a gradient
+    what : name of the number differentiated, e.g. "margin"
+    seed : of the projection
+    block : rows a block, of a store that is new
+
+    Raises
+    ------
+    InputError : what lies at `path` is something else, or of another study, size, seed or number.
+    """
+
+    def __init__(
+        self, path: str | Path, *, study: str, n: int, size: int, what: str, seed: int = 0, block: int = 1024
+    ) -> None:
+        if n < 1 or size < 1 or block < 1:
+            raise InputError(f"n, size and block must be at least 1, received {n}, {size} and {block}.")
+        self.path = Path(path)
+        self.n, self.size, self.seed = n, size, seed
+        wanted = {"format": _FORMAT, "study": study, "n": n, "size": size, "what": what, "seed": seed}
+        if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            self._group = self._open(wanted)
+        else:
+            self._group = zarr.create_group(str(self.path), attributes={**wanted, "block": min(block, n)})
+        self.block = int(self._attribute("block"))
+
+    def _open(self, wanted: dict[str, Any]) -> zarr.Group:
+        try:
+            group = zarr.open_group(str(self.path), mode="r+")
+        except (FileNotFoundError, ValueError, OSError, KeyError) as problem:
+            raise InputError(f"{self.path} holds something else; name a directory of its own.") from problem
+        for key, value in wanted.items():
+            if group.attrs.get(key) != value:
+                raise InputError(
+                    f"{self.path} is a store with {key} {group.attrs.get(key)!r}, not {value!r}; name "
+                    "another directory."
+                )
+        return group
+
+    def _attribute(self, key: str) -> Any:
+        return self._group.attrs[key]
+
+    @property
+    def checkpoints(self) -> list[str]:
+        """Keys of the checkpoints that are complete."""
+        return [key for key in sorted(self._group.group_keys()) if not self.absent(key)]
+
+    def absent(self, key: str) -> list[int]:
+        """Blocks of a checkpoint that are not made."""
+        if key not in self._group:
+            return list(range(-(-self.n // self.block)))
+        return np.flatnonzero(self._array(key, "checksums")[:] == _ABSENT).tolist()
+
+    def fill(self, network: Network, scalar: Scalar, *, number: int = 0, batch: int = 256) -> str:
+        """Store the gradients of `scalar` at the weights loaded in `network`; returns the checkpoint's key.
+
+        What is there already is kept. The projection's seed is the store's plus `number`, the checkpoint's
+        place in the ensemble, as in TRAK.
+
+        Raises
+        ------
+        InputError : a gradient is not finite, or the network has another number of training examples.
+        """
+        if len(network.train.y) != self.n:
+            raise InputError(f"the store is of {self.n} examples, the network has {len(network.train.y)}.")
+        key = weights_key(network, number)
+        missing = self.absent(key)
+        if key not in self._group:
+            self._create(key)
+        projection = Projection(self.size, self.seed + number)
+        for index in missing:
+            self._write(key, index, self._rows(network, scalar, projection, self._span(index), batch))
+        return key
+
+    def _rows(
+        self, network: Network, scalar: Scalar, projection: Projection, span: slice, batch: int
+    ) -> np.ndarray:
+        found = np.empty((span.stop - span.start, self.size), dtype=np.float32)
+        for start in range(span.start, span.stop, batch):
+            part = slice(start, min(start + batch, span.stop))
+            x = network.train.inputs(part)
+            x = x.float() if x.is_floating_point() else x
+            rows = projection(gradients(network, x, network.train.y[part], scalar)).float()
+            bad = (~torch.isfinite(rows).all(1)).nonzero()
+            if len(bad):
+                raise InputError(
+                    f"the gradient of training example {start + int(bad[0, 0])} is not finite; leave it out "
+                    "or look at its input and at the checkpoint."
+                )
+            found[part.start - span.start : part.stop - span.start] = rows.cpu().numpy()
+        return found
+
+    def read(self, key: str, index: int) -> np.ndarray:
+        """Block `index` (rows, size) of a checkpoint; InputError if it is absent or damaged."""
+        if key not in self._group:
+            raise InputError(f"{self.path} has no checkpoint {key!r}; it has {', '.join(self.checkpoints)}.")
+        checksum = int(np.asarray(self._array(key, "checksums")[index]))
+        if checksum == _ABSENT:
+            raise InputError(f"block {index} of checkpoint {key} is not made; call fill again.")
+        rows = np.ascontiguousarray(self._array(key, "gradients")[self._span(index)])
+        if zlib.crc32(rows.data) != checksum:
+            raise InputError(
+                f"block {index} of checkpoint {key} in {self.path} is damaged; remove the store."
+            )
+        return rows
+
+    def blocks(self, key: str) -> Iterator[tuple[slice, np.ndarray]]:
+        """Positions and rows of a checkpoint, block by block."""
+        for index in range(-(-self.n // self.block)):
+            yield self._span(index), self.read(key, index)
+
+    def _span(self, index: int) -> slice:
+        return slice(index * self.block, min((index + 1) * self.block, self.n))
+
+    def _create(self, key: str) -> None:
+        group = self._group.create_group(key)
+        # gradients do not compress
+        group.create_array(
+            "gradients",
+            shape=(self.n, self.size),
+            chunks=(self.block, self.size),
+            dtype="float32",
+            compressors=None,
+        )
+        group.create_array(
+            "checksums", shape=(-(-self.n // self.block),), chunks=(1,), dtype="int64", fill_value=_ABSENT
+        )
+
+    def _write(self, key: str, index: int, rows: np.ndarray) -> None:
+        self._array(key, "gradients")[self._span(index)] = rows
+        self._array(key, "checksums")[index] = zlib.crc32(rows.data)
+
+    def _array(self, key: str, name: str) -> zarr.Array:
+        found = self._group[f"{key}/{name}"]
+        assert isinstance(found, zarr.Array)
+        return found
+
+    def __repr__(self) -> str:
+        return (
+            f"<GradientStore {str(self.path)!r}: {self.n:,} x {self.size:,}, "
+            f"{len(self.checkpoints)} checkpoints>"
+        )
+
+
+def weights_key(network: Network, number: int = 0) -> str:
+    """Sixteen hexadecimal digits that stand for the loaded weights and their place in the ensemble."""
+    digest = hashlib.sha256(str(number).encode())
+    for name, tensor in sorted({**network.parameters, **network.buffers}.items()):
+        digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
+        digest.update(tensor.cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]

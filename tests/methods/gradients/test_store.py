@@ -1,0 +1,200 @@
+"""The gradient store, its scores by streaming, and the forecast."""
+
+import numpy as np
+import pytest
+import torch
+
+import whence
+from whence.errors import InputError
+from whence.methods import TRAK
+from whence.methods.gradients import streaming
+from whence.methods.gradients.checkpoints import checkpoints
+from whence.methods.gradients.network import Network
+from whence.methods.gradients.plan import bytes_of, forecast
+from whence.methods.gradients.projection import Projection, project
+from whence.methods.gradients.store import GradientStore
+from whence.study.outputs import margin
+from whence.training import mlp
+
+N, T, SIZE = 40, 7, 16
+
+
+@pytest.fixture(scope="module")
+def study():
+    random = np.random.default_rng(0)
+    x = random.normal(size=(N + T, 6)).astype(np.float32)
+    y = (x[:, 0] + 0.5 * random.normal(size=N + T) > 0).astype(int)
+    return whence.Study(
+        train=(x[:N], y[:N]),
+        targets=(x[N:], y[N:]),
+        outputs=["margin", "loss"],
+        recipe=whence.Recipe(lambda: mlp(6, 2, (8,)), 4, 8, whence.SGD(0.1, momentum=0.9)),
+    )
+
+
+@pytest.fixture(scope="module")
+def states(study):
+    return [checkpoint.load() for checkpoint in checkpoints(study, 2)]
+
+
+def loaded(study, state):
+    return Network(study, "margin").load(checkpoints(study, [state])[0])
+
+
+def make(tmp_path, of, **more):
+    settings = {"study": of.fingerprint, "n": N, "size": SIZE, "what": "margin", "block": 12, **more}
+    return GradientStore(tmp_path / "store.zarr", **settings)
+
+
+def filled(tmp_path, study, states):
+    """A store of the states, the queries of their targets, and gradients in memory."""
+    store, queries, rows = make(tmp_path, study), [], []
+    for number, state in enumerate(states):
+        network = loaded(study, state)
+        key = store.fill(network, margin, number=number, batch=5)
+        projection = Projection(SIZE, number)
+        queries.append((key, project(network, network.targets, margin, projection)))
+        rows.append(project(network, network.train, margin, projection))
+    return store, queries, rows
+
+
+def test_rows_are_those_in_memory_whatever_the_batch_and_block(tmp_path, study, states):
+    store, queries, rows = filled(tmp_path, study, states)
+    for (key, _), expected in zip(queries, rows):
+        found = np.concatenate([part for _, part in store.blocks(key)])
+        np.testing.assert_allclose(found, expected.numpy(), rtol=1e-4, atol=1e-6)
+    assert store.checkpoints == sorted(key for key, _ in queries)
+
+
+@pytest.mark.parametrize("blocks", [1, 4])
+def test_streamed_trak_is_trak(tmp_path, study, states, blocks):
+    store, queries, _ = filled(tmp_path, study, states)
+    solved = [(key, streaming.preconditioned(store, key, q, 1e-2, blocks)) for key, q in queries]
+    weights = np.mean([one_minus_p(loaded(study, state)) for state in states], 0)
+    scores = np.concatenate([part for _, part in streaming.stream(store, solved, weights)], 1)
+    expected = TRAK(states, projection=SIZE, ridge=1e-2, blocks=blocks).attribute(study, "margin").weight
+    assert np.abs(scores - expected).max() < 1e-3 * np.abs(expected).max()
+    written = streaming.write(store, solved, tmp_path / "scores.zarr", weights)
+    assert written.shape == (T, N)
+    np.testing.assert_array_equal(written[:], scores)
+
+
+def one_minus_p(network):
+    with torch.no_grad():
+        p = torch.softmax(network.module(network.train.inputs(slice(None)).float()).double(), 1)
+    return 1 - p.gather(1, network.train.y[:, None])[:, 0].numpy()
+
+
+@pytest.mark.parametrize("k", [1, 5, 15, N])
+def test_top_agrees_with_sorting_everything(tmp_path, study, states, k):
+    store, queries, _ = filled(tmp_path, study, states)
+    scores = np.concatenate([part for _, part in streaming.stream(store, queries)], 1)
+    best, positions = streaming.top(store, queries, k)
+    np.testing.assert_array_equal(positions, np.argsort(-scores, axis=1, kind="stable")[:, :k])
+    np.testing.assert_array_equal(best, np.take_along_axis(scores, positions, 1))
+
+
+def test_ties_go_to_the_earlier_example(tmp_path, study, states):
+    store, queries, _ = filled(tmp_path, study, states)
+    nothing = [(key, torch.zeros_like(query)) for key, query in queries]
+    assert (streaming.top(store, nothing, 15)[1] == np.arange(15)).all()
+
+
+def test_a_stopped_fill_goes_on_where_it_was(tmp_path, study, states, monkeypatch):
+    network, expected = loaded(study, states[0]), make(tmp_path / "whole", study)
+    key = expected.fill(network, margin)
+    store, original = make(tmp_path, study), GradientStore._rows
+
+    def stops(self, network, scalar, projection, span, batch):
+        if span.start == 24:
+            raise KeyboardInterrupt
+        return original(self, network, scalar, projection, span, batch)
+
+    monkeypatch.setattr(GradientStore, "_rows", stops)
+    with pytest.raises(KeyboardInterrupt):
+        store.fill(network, margin)
+    made = []
+
+    def counts(self, network, scalar, projection, span, batch):
+        made.append(span.start)
+        return original(self, network, scalar, projection, span, batch)
+
+    monkeypatch.setattr(GradientStore, "_rows", counts)
+    again = make(tmp_path, study)
+    assert again.checkpoints == [] and again.absent(key) == [2, 3]
+    with pytest.raises(InputError, match="not made"):
+        again.read(key, 2)
+    again.fill(network, margin)
+    again.fill(network, margin)
+    assert made == [24, 36] and again.checkpoints == [key]
+    for index in range(4):
+        np.testing.assert_array_equal(again.read(key, index), expected.read(key, index))
+
+
+def test_damage_is_noticed(tmp_path, study, states):
+    store = make(tmp_path, study)
+    key = store.fill(loaded(study, states[0]), margin)
+    chunk = store.path / key / "gradients" / "c" / "1" / "0"
+    content = bytearray(chunk.read_bytes())
+    content[100] ^= 1
+    chunk.write_bytes(content)
+    with pytest.raises(InputError, match=r"block 1 .* damaged"):
+        list(store.blocks(key))
+
+
+@pytest.mark.parametrize("change", [{"study": "x"}, {"size": 8}, {"what": "loss"}, {"seed": 1}, {"n": 39}])
+def test_another_stores_directory_is_refused(tmp_path, study, change):
+    make(tmp_path, study)
+    with pytest.raises(InputError, match=f"store with {next(iter(change))}"):
+        make(tmp_path, study, **change)
+
+
+def test_a_directory_of_something_else_is_refused_and_kept(tmp_path, study):
+    (tmp_path / "store.zarr").mkdir()
+    (tmp_path / "store.zarr" / "letter").write_text("mine")
+    with pytest.raises(InputError, match="something else"):
+        make(tmp_path, study)
+    assert [path.name for path in (tmp_path / "store.zarr").iterdir()] == ["letter"]
+
+
+def test_bad_arguments(tmp_path, study, states):
+    store, queries, _ = filled(tmp_path, study, states)
+    (key, query), *_ = queries
+    for ridge in (0, -1):
+        with pytest.raises(InputError, match="ridge"):
+            streaming.preconditioned(store, key, query, ridge)
+    with pytest.raises(InputError, match="divide"):
+        streaming.preconditioned(store, key, query, 1, 3)
+    with pytest.raises(InputError, match="queries"):
+        streaming.preconditioned(store, key, query[:, :3], 1)
+    with pytest.raises(InputError, match="k must"):
+        streaming.top(store, queries, N + 1)
+    with pytest.raises(InputError, match="no checkpoint 'x'"):
+        store.read("x", 0)
+    with pytest.raises(InputError, match="weights"):
+        next(streaming.stream(store, queries, np.ones(3)))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("1GiB", 2**30), ("500 MB", 5 * 10**8), ("1.5k", 1500), (10, 10), ("7b", 7)]
+)
+def test_sizes_are_read(text, expected):
+    assert bytes_of(text) == expected
+
+
+@pytest.mark.parametrize("text", ["much", "-1GB", 0, -5, "0MB", None, "1TB", True])
+def test_sizes_that_are_none(text):
+    with pytest.raises(InputError, match="memory must be"):
+        bytes_of(text)
+
+
+def test_a_lower_cap_makes_smaller_blocks(study, states):
+    network = loaded(study, states[0])
+    roomy = forecast(network, margin, size=SIZE, checkpoints=2, memory="1GiB", write_scores=True)
+    tight = forecast(network, margin, size=SIZE, checkpoints=2, memory="16KiB")
+    assert roomy.memory <= 2**30 and tight.memory <= 16 * 2**10
+    assert roomy.batch == roomy.block == N and tight.batch < N and tight.block < N
+    assert roomy.disk == 2 * N * SIZE * 4 + N * T * 4
+    assert "on disk" in str(roomy)
+    with pytest.raises(InputError, match="at least"):
+        forecast(network, margin, size=SIZE, memory="1KiB")

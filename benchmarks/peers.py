@@ -2,8 +2,8 @@
 
 Peers receive the inputs that our methods see and the same weights (`benchmarks.peer_scores`). traker and
 kronfluence run twice: as they come, and with the ridge and the damping that ours use. Differences of LDS are
-paired over masks and targets. Times are of one checkpoint, ours and theirs in turn within a round. A peer that
-cannot be imported or fails is a row that says why, and nothing is claimed of it.
+paired over masks and targets. Times are of one checkpoint, ours and theirs in turn within a round. A peer
+that cannot be imported or fails is a row that says why, and nothing is claimed of it.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 `lds` says how well an attribution orders held-out retrainings, `noise_ceiling` how well anything could,
 `compare` which of several is better, `prediction_error` whether amounts are right, `counterfactual` whether
-removing the named examples does what was said, `learning_curve` what more retraining would buy. Results print
-themselves with n, masks, seeds, keep fraction, intervals and the ceiling, and turn into JSON with
-``to_dict()``.
+removing the named examples does what was said, `learning_curve` what more retraining would buy; `tune`
+chooses hyper-parameters on validation retrainings. Results print themselves with n, masks, seeds, keep
+fraction, intervals and the ceiling, and turn into JSON with ``to_dict()``.
 """
 
 from whence.evaluate.agreement import Agreement
@@ -13,6 +13,7 @@ from whence.evaluate.counterfactual import Counterfactual, Removal, counterfactu
 from whence.evaluate.lds import LDS, Comparison, Difference, compare, lds
 from whence.evaluate.learning_curve import LearningCurve, Point, learning_curve
 from whence.evaluate.prediction import PredictionError, prediction_error
+from whence.evaluate.tuning import Tuned, tune
 
 __all__ = [
     "LDS",
@@ -25,10 +26,12 @@ __all__ = [
     "Point",
     "PredictionError",
     "Removal",
+    "Tuned",
     "compare",
     "counterfactual",
     "lds",
     "learning_curve",
     "noise_ceiling",
     "prediction_error",
+    "tune",
 ]

@@ -1,0 +1,175 @@
+"""Every method on the same retrainings: LDS, interval, ceiling and what it cost.
+
+Ridges and penalties are chosen on the validation part, everything is reported on the held-out part. The cost
+is counted in trainings: models trained, plus the attribution's processor time over that of one training.
+Studies are run in turn as far as their banks reach; attributions are kept beside the banks, so a stopped run
+goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+
+import whence
+from benchmarks.harness import RUNS, Result
+from benchmarks.studies import BENCHES, Bench
+from whence.attribution import Attribution
+from whence.evaluate import compare
+from whence.evaluate.learning_curve import first_models
+from whence.methods import (
+    BM25,
+    TRAK,
+    Datamodel,
+    DifferenceOfMeans,
+    GradCos,
+    GradDot,
+    GuidedDatamodel,
+    Influence,
+    Random,
+    Similarity,
+    TracIn,
+)
+
+MODELS = (50, 250, 1000, 2000)
+COUNTS = (1, 10, 50)
+RIDGES = (1e-5, 1e-4, 3e-4, 1e-3)
+BOOTSTRAP = 500
+# What the field's benchmark reaches at hyper-parameters chosen on the metric itself
+MARKS = {"mnist-lr": {"influence": 0.80, "TRAK": 0.68}, "mnist-mlp": {"influence": 0.26, "TRAK": 0.45}}
+QUICK = ("mnist-lr",)
+
+
+def run(quick: bool = False) -> Result:
+    names = QUICK if quick else tuple(BENCHES)
+    result = Result(
+        "methods",
+        {"keep": 0.5, "models": MODELS, "checkpoints": COUNTS, "ridges": RIDGES, "bootstrap": BOOTSTRAP},
+    )
+    for name in names:
+        _study(result, BENCHES[name], COUNTS[:2] if quick else COUNTS, MODELS[:2] if quick else MODELS)
+    return result
+
+
+def _study(result: Result, bench: Bench, counts: tuple[int, ...], models: tuple[int, ...]) -> None:
+    study, bank = bench.study(), bench.bank()
+    kept = _Kept(bench)
+    found: dict[str, tuple[Attribution, float, int]] = {}  # name -> scores, processor seconds, models trained
+
+    def add(name: str, trained: int, make: Callable[[], Attribution]) -> None:
+        found[name] = (*kept.one(name, make), trained)
+
+    add("random", 0, lambda: Random().attribute(study))
+    add("pixel similarity", 0, lambda: Similarity("pixels").attribute(study))
+    add("penultimate similarity", 1, lambda: Similarity("penultimate").attribute(study))
+    if getattr(study, "texts", None) is not None:
+        add("BM25", 0, lambda: BM25().attribute(study))
+    for count in counts[:2]:
+        add(f"gradient dot, {count}", count, lambda: GradDot(bank, first=count).attribute(study))
+        add(f"gradient cosine, {count}", count, lambda: GradCos(bank, first=count).attribute(study))
+        add(f"TracIn, {count}", count, lambda: TracIn(bank, first=count).attribute(study))
+    for kind in ("explicit", "ekfac") if bench.name == "mnist-lr" else ("ekfac",):
+        for count in counts[:2]:
+            add(
+                f"influence ({kind}), {count}",
+                count,
+                lambda: Influence(kind, checkpoints=bank, first=count).attribute(study),
+            )
+    projection = 2048 if bench.name == "sst2" else None
+    trak = TRAK(bank, projection=projection)
+    path = kept.several("TRAK", lambda: trak.path(study, RIDGES, counts=counts))
+    for i, count in enumerate(counts):
+        choices = path[i * len(RIDGES) : (i + 1) * len(RIDGES)]
+        chosen = _best([scores for scores, _ in choices], bank)
+        found[f"TRAK, {count}"] = (*choices[chosen], count)
+    for count in models:
+        early = first_models(bank, count, "margin")
+        for name, method in {
+            "difference of means": DifferenceOfMeans(),
+            "ridge": Datamodel("ridge"),
+            "LASSO": Datamodel("lasso"),
+        }.items():
+            add(f"{name}, {count}", count, lambda: method.attribute(early))
+        # only checkpoints of these same models: nearly nine in ten of them belong to the training part
+        own = max(i for i, c in enumerate(counts) if c <= 0.8 * count)
+        priors = path[own * len(RIDGES) : (own + 1) * len(RIDGES)]
+        add(f"guided, {count}", count, lambda: GuidedDatamodel([p for p, _ in priors]).attribute(early))
+        found |= {f"prior {r:g}, {count}": (*p, counts[own]) for r, p in zip(RIDGES, priors, strict=True)}
+    scores = compare({name: scores for name, (scores, _, _) in found.items()}, bank, bootstrap=BOOTSTRAP)
+    per_training = float(bank.info()["seconds_per_model"])
+    for name, score in scores.scores.items():
+        _, seconds, trained = found[name]
+        low, high = score.interval or (None, None)
+        result.row(
+            study=bench.name,
+            method=name,
+            lds=score.mean,
+            low=low,
+            high=high,
+            pearson=score.pearson,
+            ceiling=score.ceiling,
+            trained=trained,
+            trainings_worth=trained + seconds / per_training,
+        )
+    _claims(result, bench, scores, models, counts)
+
+
+def _claims(result: Result, bench: Bench, scores, models, counts) -> None:
+    for kind, mark in MARKS.get(bench.name, {}).items():
+        names = [
+            n for n in scores.scores if n.startswith(kind) and (kind != "TRAK" or n == f"TRAK, {counts[-1]}")
+        ]
+        best = max(names, key=lambda n: scores.scores[n].mean)
+        score = scores.scores[best]
+        result.claim(f"{bench.name}: LDS of {best}", score.mean, at_least=mark, interval=score.interval)
+    ahead = 0
+    for count in models:
+        rivals = [f"ridge, {count}", f"LASSO, {count}"] + [f"prior {r:g}, {count}" for r in RIDGES]
+        nearest = min(rivals, key=lambda n: scores.difference(f"guided, {count}", n).difference)
+        gap = scores.difference(f"guided, {count}", nearest)
+        ahead += gap.interval[0] > 0
+        result.row(
+            study=bench.name,
+            models=count,
+            guided=scores.scores[f"guided, {count}"].mean,
+            best_rival=nearest,
+            ahead_by=gap.difference,
+            low=gap.interval[0],
+            high=gap.interval[1],
+        )
+    result.claim(
+        f"{bench.name}: model counts of {len(models)} where guided datamodels are ahead", ahead, at_least=3
+    )
+
+
+def _best(candidates: list[Attribution], bank: whence.Bank) -> int:
+    named = {str(i): scores for i, scores in enumerate(candidates)}
+    return int(next(iter(compare(named, bank, part="validation", bootstrap=0).scores)))
+
+
+class _Kept:
+    """Attributions on disk beside the bank, with the processor seconds they took."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.folder = RUNS / f"methods-{bench.name}-scores"
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def one(self, name: str, make: Callable[[], Attribution]) -> tuple[Attribution, float]:
+        return self.several(name, lambda: [make()])[0]
+
+    def several(self, name: str, make: Callable[[], list[Attribution]]) -> list[tuple[Attribution, float]]:
+        """What `make` returns; its seconds are shared out evenly."""
+        note = self.folder / f"{name}.json"
+        if not note.exists():
+            start = time.process_time()
+            made = make()
+            seconds = (time.process_time() - start) / len(made)
+            for i, scores in enumerate(made):
+                scores.save(self.folder / f"{name}-{i}.zarr")
+            note.write_text(json.dumps({"seconds": seconds, "count": len(made)}))
+        told = json.loads(note.read_text())
+        return [
+            (Attribution.load(self.folder / f"{name}-{i}.zarr"), told["seconds"])
+            for i in range(told["count"])
+        ]

@@ -55,6 +55,7 @@ def test_a_study_keeps_texts_but_is_not_changed_by_them(root):
     study = Study(*parts, recipe, texts=(data.train_text, data.test_text))
     assert study.train_texts.tolist()[1] == "bad" and study.target_texts.shape == (2,)
     plain = Study(*parts, recipe)
+    assert study.texts is not None and plain.texts is None
     assert plain.train_texts is None and plain.fingerprint == study.fingerprint
     with pytest.raises(InputError, match="texts must be 4 strings"):
         Study(*parts, recipe, texts=(data.train_text[:3], data.test_text))

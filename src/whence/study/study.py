@@ -294,6 +294,13 @@ class Study:
         return self.targets.labels
 
     @property
+    def texts(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Training texts str ``(n,)`` and targets' texts str ``(targets,)``, None where there are none."""
+        if self.train_texts is None or self.target_texts is None:
+            return None
+        return self.train_texts, self.target_texts
+
+    @property
     def train_inputs(self) -> Any:
         """Training inputs as they were passed (array or tensor), None for a study of a function."""
         return self.train.inputs

@@ -28,21 +28,34 @@ text { font: 13px system-ui, sans-serif; fill: #333 }
 
 
 def main():
-    source = RESULTS / "sample_complexity.json"
-    if not source.exists():
-        print(f"no {source.name} yet: run python -m benchmarks sample_complexity")
-        return
-    result = json.loads(source.read_text(encoding="utf-8"))
-    stale = [
-        path
-        for path, text in {
-            DOCS / "images" / "sample_complexity.svg": learning_curves(result["rows"]),
-            DOCS / "how-to" / "how-many-models.md": page(result),
-        }.items()
-        if not up_to_date(path, text)
-    ]
+    wanted = {}
+    for name, draw in {"sample_complexity": sample_complexity, "methods": methods}.items():
+        source = RESULTS / f"{name}.json"
+        if source.exists():
+            wanted |= draw(json.loads(source.read_text(encoding="utf-8")))
+        else:
+            print(f"no {source.name} yet: run python -m benchmarks {name}")
+    stale = [path for path, text in wanted.items() if not up_to_date(path, text)]
     if stale:
         sys.exit(f"not up to date: {', '.join(map(str, stale))}; run python docs/figures.py")
+
+
+def sample_complexity(result):
+    return {
+        DOCS / "images" / "sample_complexity.svg": learning_curves(result["rows"]),
+        DOCS / "how-to" / "how-many-models.md": page(result),
+    }
+
+
+def methods(result):
+    sys.path.insert(0, str(DOCS))
+    import method_figures
+
+    where, study = DOCS / "methods.md", method_figures.study_of(result)
+    return {
+        DOCS / "images" / "methods.svg": method_figures.cost_curve(result, study),
+        where: method_figures.page(where.read_text(encoding="utf-8"), result, study),
+    }
 
 
 def up_to_date(path, text):

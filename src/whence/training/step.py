@@ -14,6 +14,7 @@ from torch import nn
 
 from whence.study.recipe import Recipe
 from whence.training.batchnorm import example_weights
+from whence.training.layout import channels_last_gradients, flattening
 from whence.training.optimizers import Rate, Tensors, initial_moments, update
 
 
@@ -65,6 +66,7 @@ class Step:
         self.recipe = recipe
         self.mixed = mixed
         self.transformed = transformed
+        self.flattening = flattening(model)
         self.recordings: dict[Any, Any] = {}
 
     def __call__(self, state: State, batch: Batch, weights: torch.Tensor | None) -> State:
@@ -80,7 +82,8 @@ class Step:
         if self.transformed:
             return torch.func.grad(self.loss, has_aux=True)(state.parameters, state.buffers, batch, weights)
         leaves = {key: value.detach().requires_grad_() for key, value in state.parameters.items()}
-        loss, buffers = self.loss(leaves, state.buffers, batch, weights)
+        with channels_last_gradients(self.flattening):
+            loss, buffers = self.loss(leaves, state.buffers, batch, weights)
         found = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)  # zero where unused
         return dict(zip(leaves, found, strict=True)), buffers
 

@@ -150,6 +150,7 @@ def test_networks_that_cannot_be_stacked_stay_with_the_loop():
 @pytest.mark.parametrize("model", MODELS)
 def test_a_recorded_step_is_the_step(model, precision):
     """Replaying the recording gives the bits of the step itself, for other batches and rates too."""
+    from whence.training.convolution import stacking
     from whence.training.recorded import stacked_step
     from whence.training.stacked import _fresh, _stack
     from whence.training.step import Batch, Step
@@ -165,7 +166,8 @@ def test_a_recorded_step_is_the_step(model, precision):
         index = torch.randint(0, N, (3, 8), generator=generator)
         batch = Batch(trainer.data.inputs(index), trainer.data.y[index], torch.tensor(rate))
         weights = torch.rand(3, 8, generator=generator)
-        expected = mapped(state, batch, weights)
+        with stacking(trainer.device):
+            expected = mapped(state, batch, weights)
         state = stacked_step(trainer.step, state, batch, weights)(state, *batch, weights)
         for key, value in {**expected.parameters, **expected.buffers}.items():
             assert torch.equal({**state.parameters, **state.buffers}[key], value), key

@@ -6,12 +6,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import Any
 
 import torch
 from torch import nn
 
 _weights: ContextVar[torch.Tensor | None] = ContextVar("example_weights", default=None)
 _differentiable: ContextVar[bool] = ContextVar("differentiable_statistics", default=False)
+_closed: ContextVar[bool] = ContextVar("closed_form", default=False)
 
 
 @contextmanager
@@ -36,6 +38,67 @@ def differentiable_statistics() -> Iterator[None]:
         _differentiable.reset(token)
 
 
+@contextmanager
+def closed_form() -> Iterator[None]:
+    """Within this context the backward pass of weighted `BatchNorm2d` is a formula: fewer passes over memory,
+    but example weights get no gradient."""
+    token = _closed.set(True)
+    try:
+        yield
+    finally:
+        _closed.reset(token)
+
+
+class Normalisation(torch.autograd.Function):
+    """Weighted batch norm: ``x (b, h, w, c)`` and the examples' shares ``(b,)``, which sum to 1 or are all
+    0, to the normalised ``x * scale + shift``, the mean and the variance ``(c,)``.
+
+    In rows of an image, ``(b h, w c)``, for wide rows are what vector units like. Shares get no gradient.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(
+        x: torch.Tensor, share: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor, eps: float
+    ) -> tuple[torch.Tensor, ...]:
+        b, height, width, c = x.shape
+        exact = x.to(torch.promote_types(x.dtype, torch.float32))
+
+        def average(values: torch.Tensor) -> torch.Tensor:
+            each = share[None] @ values.reshape(b, -1)
+            return each.view(height * width, c).sum(0) / (height * width)
+
+        mean = average(exact)
+        centred = exact.reshape(b * height, -1) - mean.repeat(width)
+        variance = average(centred * centred)
+        root = torch.rsqrt(variance + eps)
+        y = torch.addcmul(shift.repeat(width), centred, (root * scale).repeat(width))
+        return y.to(x.dtype).view(x.shape), mean, variance, centred, root
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+        _, share, scale, _, _ = inputs
+        ctx.mark_non_differentiable(*output[1:])
+        ctx.save_for_backward(share, scale, *output[3:])
+
+    @staticmethod
+    def backward(ctx: Any, gradient: torch.Tensor, *_: Any) -> tuple[Any, ...]:
+        share, scale, centred, root = ctx.saved_tensors
+        b, height, width, c = gradient.shape
+        g = gradient.to(centred.dtype).reshape(b * height, -1)
+        to_shift = g.sum(0).view(width, c).sum(0)
+        along = (g * centred).sum(0).view(width, c).sum(0)
+        factor = root * scale
+        # factor * (g - share * (sum of g + centred * root^2 * sum of g centred))
+        pull = torch.addcmul(
+            (factor * to_shift).repeat(width), centred, (factor * root * root * along).repeat(width)
+        )
+        each = (share / (height * width)).repeat_interleave(height)[:, None]
+        to_x = torch.addcmul(pull * -each, g, factor.repeat(width))
+        return to_x.to(gradient.dtype).view(gradient.shape), None, along * root, to_shift, None
+
+
 class BatchNorm2d(nn.BatchNorm2d):
     """`torch.nn.BatchNorm2d` that honours example weights during training.
 
@@ -54,28 +117,44 @@ class BatchNorm2d(nn.BatchNorm2d):
         if not self.training or weights is None:
             return super().forward(x)
         share = weights.to(torch.promote_types(x.dtype, torch.float32)) / weights.sum().clamp_min(1e-12)
+        if _closed.get() and not _differentiable.get():
+            y, mean, variance = self._closed_form(x, share)
+            self._track(weights, mean, variance, x.shape[2] * x.shape[3])
+            return y
         wide = x if x.dtype == torch.float64 else x.float()
         mean = torch.einsum("b,bchw->c", share, wide) / (x.shape[2] * x.shape[3])
         centred = wide - mean[:, None, None]
         variance = torch.einsum("b,bchw->c", share, centred.square()) / (x.shape[2] * x.shape[3])
-        if self.track_running_stats and self.running_mean is not None and self.running_var is not None:
-            # Unbiased as in torch; the number of values is that of the examples with a weight.
-            count = (weights > 0).sum() * (x.shape[2] * x.shape[3])
-            anyone = (weights > 0).any()
-            momentum: float | torch.Tensor | None = self.momentum
-            if self.num_batches_tracked is not None:
-                self.num_batches_tracked.add_(anyone)
-                if momentum is None:  # torch's plain average over batches
-                    momentum = 1.0 / self.num_batches_tracked.clamp_min(1)
-            present = anyone.to(mean.dtype) * (0.1 if momentum is None else momentum)
-            seen, spread = (mean, variance) if _differentiable.get() else (mean.detach(), variance.detach())
-            unbiased = spread * count / (count - 1).clamp_min(1)
-            self.running_mean.mul_(1 - present).add_(present * seen)
-            self.running_var.mul_(1 - present).add_(present * unbiased)
+        self._track(weights, mean, variance, x.shape[2] * x.shape[3])
         y = centred * torch.rsqrt(variance + self.eps)[:, None, None]
         if self.affine:
             y = y * self.weight[:, None, None] + self.bias[:, None, None]
         return y.to(x.dtype)
+
+    def _closed_form(self, x: torch.Tensor, share: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        with torch.autocast(x.device.type, enabled=False):
+            exact = torch.promote_types(x.dtype, torch.float32)
+            one, zero = x.new_ones(x.shape[1], dtype=exact), x.new_zeros(x.shape[1], dtype=exact)
+            scale, shift = (self.weight, self.bias) if self.affine else (one, zero)
+            y, mean, variance, *_ = Normalisation.apply(x.permute(0, 2, 3, 1), share, scale, shift, self.eps)
+            return y.permute(0, 3, 1, 2), mean, variance
+
+    def _track(self, weights: torch.Tensor, mean: torch.Tensor, variance: torch.Tensor, pixels: int) -> None:
+        if not self.track_running_stats or self.running_mean is None or self.running_var is None:
+            return
+        # Unbiased as in torch; the number of values is that of the examples with a weight.
+        count = (weights > 0).sum() * pixels
+        anyone = (weights > 0).any()
+        momentum: float | torch.Tensor | None = self.momentum
+        if self.num_batches_tracked is not None:
+            self.num_batches_tracked.add_(anyone)
+            if momentum is None:  # torch's plain average over batches
+                momentum = 1.0 / self.num_batches_tracked.clamp_min(1)
+        present = anyone.to(mean.dtype) * (0.1 if momentum is None else momentum)
+        seen, spread = (mean, variance) if _differentiable.get() else (mean.detach(), variance.detach())
+        unbiased = spread * count / (count - 1).clamp_min(1)
+        self.running_mean.mul_(1 - present).add_(present * seen)
+        self.running_var.mul_(1 - present).add_(present * unbiased)
 
 
 def has_foreign_batchnorm(model: nn.Module) -> bool:

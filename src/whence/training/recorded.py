@@ -12,6 +12,7 @@ from collections.abc import Callable
 import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from whence.training.convolution import stacking
 from whence.training.step import Batch, State, Step
 
 Run = Callable[[State, torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], State]
@@ -37,6 +38,23 @@ def _record(step: Step, state: State, batch: Batch, weights: torch.Tensor) -> Ru
         return mapped(state, Batch(x, y, lr), weights)
 
     try:
-        return make_fx(run)(state, *batch, weights)
+        with stacking(batch.x.device):
+            return _tidy(make_fx(run)(state, *batch, weights))
     except Exception:  # what cannot be recorded runs as it is, or says itself why not
         return run
+
+
+def _tidy(recording: torch.fx.GraphModule) -> torch.fx.GraphModule:
+    """Without operations whose result nobody reads or which only say again what shape a tensor has."""
+    idle = {torch.ops.aten.expand.default, torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default}
+    for node in recording.graph.nodes:
+        if node.op == "call_function" and node.target in idle and _shape(node) == _shape(node.args[0]):
+            node.replace_all_uses_with(node.args[0])
+    recording.graph.eliminate_dead_code()
+    recording.recompile()
+    return recording
+
+
+def _shape(node: torch.fx.Node) -> tuple[int, ...] | None:
+    known = node.meta.get("tensor_meta")
+    return tuple(known.shape) if known is not None else None

@@ -13,6 +13,7 @@ import torch
 from whence.attribution import Attribution
 from whence.errors import InputError
 from whence.methods.base import Method, first_output, provenance
+from whence.methods.gradients.check import check
 from whence.methods.gradients.checkpoints import Given, checkpoints
 from whence.methods.gradients.kernel import dots, pieces_of, squares
 from whence.methods.gradients.network import Network
@@ -54,7 +55,7 @@ class GradDot(Method):
         steps = self._steps(len(given))
         total = torch.zeros(len(study.target_ids), study.n)
         for step, checkpoint in zip(steps, given, strict=True):
-            network.load(checkpoint)
+            check(network.load(checkpoint), network.loss)
             train = pieces_of(network, network.train, network.loss)
             targets = pieces_of(network, network.targets, network.output)
             total -= step * self._product(targets, train).cpu()

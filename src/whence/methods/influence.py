@@ -18,6 +18,7 @@ from whence.errors import InputError
 from whence.methods.base import Method, first_output, provenance
 from whence.methods.gradients import hessian as curve
 from whence.methods.gradients import kfac
+from whence.methods.gradients.check import check
 from whence.methods.gradients.checkpoints import Checkpoint, Given, checkpoints
 from whence.methods.gradients.damping import auto_damping, weight_decay
 from whence.methods.gradients.network import Network
@@ -97,7 +98,8 @@ class Influence(Method):
         bias = np.zeros(len(weight))
         dampings, residuals = [], []
         for checkpoint in found:
-            scores, values, damping, residual = self._one(network.load(checkpoint), checkpoint)
+            check(network.load(checkpoint), network.loss)
+            scores, values, damping, residual = self._one(network, checkpoint)
             weight += scores / len(found)
             seen = scores.sum(1) if checkpoint.mask is None else scores @ checkpoint.mask
             bias += (values - seen) / len(found)

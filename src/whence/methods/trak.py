@@ -12,6 +12,7 @@ network; the kernel is not rescaled, so checkpoints count by what they say.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,10 +20,13 @@ import torch
 from whence.attribution import Attribution
 from whence.errors import InputError
 from whence.methods.base import Method, first_output, provenance
+from whence.methods.gradients.check import check
 from whence.methods.gradients.checkpoints import Checkpoint, Given, checkpoints
 from whence.methods.gradients.kernel import dots, pieces_of, squares
 from whence.methods.gradients.network import Network
 from whence.methods.gradients.projection import Projection, project
+from whence.methods.gradients.store import GradientStore
+from whence.methods.gradients.streaming import preconditioned, stream
 from whence.study.outputs import margin
 
 RIDGE = 3e-4
@@ -42,6 +46,9 @@ class TRAK(Method):
         tune it on validation retrainings (`path` costs hardly more than one).
     blocks : invert the Gram matrix in so many diagonal blocks (with a projection only); a block of about
         2,000 dimensions has been seen to work better than one large matrix
+    store : directory in which projected gradients of the training examples are kept: a run that was stopped
+        goes on where it was, other targets and ridges do not take them again, and they need not fit in memory
+        (with a projection only, and without use_masks)
     use_masks : let each checkpoint's kernel be that of the examples it was trained on
     soft_threshold : share of scores, the smallest in size, that are set to 0 and subtracted from the others
         (the paper's S_lambda, by quantile)
@@ -60,6 +67,7 @@ class TRAK(Method):
         projection: int | None = None,
         ridge: float = RIDGE,
         blocks: int = 1,
+        store: str | Path | None = None,
         use_masks: bool = False,
         soft_threshold: float = 0.0,
         seed: int = 0,
@@ -73,6 +81,11 @@ class TRAK(Method):
             raise InputError(
                 f"blocks is {blocks}, but it must divide the projection's dimensions ({projection})."
             )
+        if store is not None and (projection is None or use_masks):
+            raise InputError(
+                "store keeps projected gradients of all examples: it needs a projection, say 2048, and "
+                "use_masks=False."
+            )
         if not 0 <= soft_threshold < 1:
             raise InputError(f"soft_threshold is a share from 0 to below 1, received {soft_threshold}.")
         self._checkpoints = checkpoints
@@ -80,6 +93,7 @@ class TRAK(Method):
         self.projection = projection
         self.ridge = ridge
         self.blocks = blocks
+        self.store = None if store is None else str(store)
         self.use_masks = use_masks
         self.soft_threshold = soft_threshold
         self.seed = seed
@@ -116,9 +130,10 @@ class TRAK(Method):
         weights = torch.zeros(study.n, dtype=torch.float64)
         found = []
         for number, checkpoint in enumerate(given):
-            network.load(checkpoint)
+            check(network.load(checkpoint), margin)
             weights += _q(network)
-            for total, scores in zip(totals, self._scores(network, checkpoint, ridges, number), strict=True):
+            found_here = self._scores(study, network, checkpoint, ridges, number)
+            for total, scores in zip(totals, found_here, strict=True):
                 total += scores.cpu()
             done = number + 1
             if done in (counts or (len(given),)):
@@ -146,7 +161,7 @@ class TRAK(Method):
         )
 
     def _scores(
-        self, network: Network, checkpoint: Checkpoint, ridges: Sequence[float], number: int
+        self, study: Any, network: Network, checkpoint: Checkpoint, ridges: Sequence[float], number: int
     ) -> list[torch.Tensor]:
         """phi(z)' (Phi' Phi + lambda)^-1 phi(x) at each ridge, (targets, n) float64."""
         if self.use_masks:
@@ -160,10 +175,33 @@ class TRAK(Method):
             unit = float(squares(train)[seen].double().mean()) * len(seen)
             return [_dual(kernel, cross, seen, ridge * unit, self.use_masks) for ridge in ridges]
         projection = Projection(self.projection, self.seed + number)
+        if self.store is not None:
+            return self._stored(study, network, projection, ridges, number)
         train_rows = project(network, network.train, margin, projection)
         target_rows = project(network, network.targets, network.output, projection)
         unit = float(train_rows[seen].double().square().sum(1).mean()) * len(seen)
         return [_primal(train_rows, target_rows, seen, ridge * unit, self.blocks) for ridge in ridges]
+
+    def _stored(
+        self, study: Any, network: Network, projection: Projection, ridges: Sequence[float], number: int
+    ) -> list[torch.Tensor]:
+        assert self.store is not None
+        kept = GradientStore(
+            self.store,
+            study=study.fingerprint,
+            n=study.n,
+            size=projection.size,
+            what="margin",
+            seed=self.seed,
+        )
+        key = kept.fill(network, margin, number=number)
+        queries = project(network, network.targets, network.output, projection).cpu()
+        found = []
+        for ridge in ridges:
+            solved = preconditioned(kept, key, queries, ridge, self.blocks)
+            parts = [torch.from_numpy(scores) for _, scores in stream(kept, [(key, solved)])]
+            found.append(torch.cat(parts, dim=1).double())
+        return found
 
     def __repr__(self) -> str:
         kind = self._checkpoints if isinstance(self._checkpoints, int) else type(self._checkpoints).__name__

@@ -7,6 +7,7 @@ from torch import nn
 
 import whence
 from whence.errors import InputError
+from whence.methods import TRAK, GradDot, Influence
 from whence.methods.gradients.check import check
 from whence.methods.gradients.checkpoints import checkpoints
 from whence.methods.gradients.network import Network
@@ -95,6 +96,14 @@ def test_the_culprit_is_named(make, words):
     with pytest.raises(InputError, match=words) as caught:
         check(network(make), margin)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("method", [TRAK, GradDot, Influence])
+def test_methods_check_before_they_start(method):
+    make = lambda: nn.Sequential(nn.Linear(4, 4), Centred(), nn.Linear(4, 3))  # noqa: E731
+    study = network(make).trainer.study
+    with pytest.raises(InputError, match=r"'1' \(Centred\)"):
+        method(checkpoints=[make().state_dict()]).attribute(study)
 
 
 def test_half_precision_is_refused():

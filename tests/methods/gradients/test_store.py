@@ -12,7 +12,7 @@ from whence.methods.gradients.checkpoints import checkpoints
 from whence.methods.gradients.network import Network
 from whence.methods.gradients.plan import bytes_of, forecast
 from whence.methods.gradients.projection import Projection, project
-from whence.methods.gradients.store import GradientStore
+from whence.methods.gradients.store import GradientStore, weights_key
 from whence.study.outputs import margin
 from whence.training import mlp
 
@@ -129,6 +129,28 @@ def test_a_stopped_fill_goes_on_where_it_was(tmp_path, study, states, monkeypatc
     assert made == [24, 36] and again.checkpoints == [key]
     for index in range(4):
         np.testing.assert_array_equal(again.read(key, index), expected.read(key, index))
+
+
+def test_a_stop_while_the_arrays_are_made(tmp_path, study, states):
+    store = make(tmp_path, study)
+    network = loaded(study, states[0])
+    key = weights_key(network)
+    store._group.create_group(key).create_array("gradients", shape=(3, 3), dtype="float32")
+    assert store.checkpoints == []
+    assert store.fill(network, margin) == key and store.checkpoints == [key]
+
+
+@pytest.mark.parametrize("blocks", [1, 4])
+def test_trak_with_a_store_is_trak(tmp_path, study, states, blocks):
+    how = {"projection": SIZE, "blocks": blocks, "ridge": 1e-2}
+    plain = TRAK(states, **how).attribute(study).weight
+    kept = TRAK(states, store=tmp_path / "kept.zarr", **how)
+    np.testing.assert_allclose(kept.attribute(study).weight, plain, rtol=1e-3, atol=1e-5)
+    files = {f: f.stat().st_mtime_ns for f in (tmp_path / "kept.zarr").rglob("*") if f.is_file()}
+    kept.attribute(study, "loss")  # other queries take the gradients from the store
+    assert files == {f: f.stat().st_mtime_ns for f in (tmp_path / "kept.zarr").rglob("*") if f.is_file()}
+    with pytest.raises(InputError, match="it needs a projection"):
+        TRAK(states, store=tmp_path / "kept.zarr")
 
 
 def test_damage_is_noticed(tmp_path, study, states):

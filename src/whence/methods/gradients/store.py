@@ -81,7 +81,7 @@ class GradientStore:
 
     def absent(self, key: str) -> list[int]:
         """Blocks of a checkpoint that are not made."""
-        if key not in self._group:
+        if not self._begun(key):
             return list(range(-(-self.n // self.block)))
         return np.flatnonzero(self._array(key, "checksums")[:] == _ABSENT).tolist()
 
@@ -99,7 +99,7 @@ class GradientStore:
             raise InputError(f"the store is of {self.n} examples, the network has {len(network.train.y)}.")
         key = weights_key(network, number)
         missing = self.absent(key)
-        if key not in self._group:
+        if not self._begun(key):
             self._create(key)
         projection = Projection(self.size, self.seed + number)
         for index in missing:
@@ -126,7 +126,7 @@ class GradientStore:
 
     def read(self, key: str, index: int) -> np.ndarray:
         """Block `index` (rows, size) of a checkpoint; InputError if it is absent or damaged."""
-        if key not in self._group:
+        if not self._begun(key):
             raise InputError(f"{self.path} has no checkpoint {key!r}; it has {', '.join(self.checkpoints)}.")
         checksum = int(np.asarray(self._array(key, "checksums")[index]))
         if checksum == _ABSENT:
@@ -146,8 +146,12 @@ class GradientStore:
     def _span(self, index: int) -> slice:
         return slice(index * self.block, min((index + 1) * self.block, self.n))
 
+    def _begun(self, key: str) -> bool:
+        """Whether a checkpoint has its arrays; the checksums are made last."""
+        return f"{key}/checksums" in self._group
+
     def _create(self, key: str) -> None:
-        group = self._group.create_group(key)
+        group = self._group.create_group(key, overwrite=True)  # what a stopped process left has no rows
         # gradients do not compress
         group.create_array(
             "gradients",

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import whence
 from benchmarks.harness import RUNS, Result
-from benchmarks.studies import BENCHES, Bench
+from benchmarks.studies import BENCHES, QUICK, Bench
 from whence.attribution import Attribution
 from whence.evaluate import compare
 from whence.evaluate.learning_curve import first_models
@@ -29,7 +29,6 @@ from whence.methods import (
     Influence,
     Random,
     Similarity,
-    TracIn,
 )
 
 MODELS = (50, 250, 1000, 2000)
@@ -38,17 +37,18 @@ RIDGES = (1e-5, 1e-4, 3e-4, 1e-3)
 BOOTSTRAP = 500
 # What the field's benchmark reaches at hyper-parameters chosen on the metric itself
 MARKS = {"mnist-lr": {"influence": 0.80, "TRAK": 0.68}, "mnist-mlp": {"influence": 0.26, "TRAK": 0.45}}
-QUICK = ("mnist-lr",)
 
 
 def run(quick: bool = False) -> Result:
-    names = QUICK if quick else tuple(BENCHES)
     result = Result(
         "methods",
         {"keep": 0.5, "models": MODELS, "checkpoints": COUNTS, "ridges": RIDGES, "bootstrap": BOOTSTRAP},
     )
-    for name in names:
-        _study(result, BENCHES[name], COUNTS[:2] if quick else COUNTS, MODELS[:2] if quick else MODELS)
+    if quick:
+        _study(result, QUICK, COUNTS[:2], MODELS[:2])
+    else:
+        for bench in BENCHES.values():
+            _study(result, bench, COUNTS, MODELS)
     return result
 
 
@@ -63,21 +63,19 @@ def _study(result: Result, bench: Bench, counts: tuple[int, ...], models: tuple[
     add("random", 0, lambda: Random().attribute(study))
     add("pixel similarity", 0, lambda: Similarity("pixels").attribute(study))
     add("penultimate similarity", 1, lambda: Similarity("penultimate").attribute(study))
-    if getattr(study, "texts", None) is not None:
+    if study.texts is not None:
         add("BM25", 0, lambda: BM25().attribute(study))
     for count in counts[:2]:
         add(f"gradient dot, {count}", count, lambda: GradDot(bank, first=count).attribute(study))
         add(f"gradient cosine, {count}", count, lambda: GradCos(bank, first=count).attribute(study))
-        add(f"TracIn, {count}", count, lambda: TracIn(bank, first=count).attribute(study))
-    for kind in ("explicit", "ekfac") if bench.name == "mnist-lr" else ("ekfac",):
+    for kind in bench.hessians:
         for count in counts[:2]:
             add(
                 f"influence ({kind}), {count}",
                 count,
                 lambda: Influence(kind, checkpoints=bank, first=count).attribute(study),
             )
-    projection = 2048 if bench.name == "sst2" else None
-    trak = TRAK(bank, projection=projection)
+    trak = TRAK(bank, projection=bench.projection)
     path = kept.several("TRAK", lambda: trak.path(study, RIDGES, counts=counts))
     for i, count in enumerate(counts):
         choices = path[i * len(RIDGES) : (i + 1) * len(RIDGES)]
@@ -139,7 +137,9 @@ def _claims(result: Result, bench: Bench, scores, models, counts) -> None:
             high=gap.interval[1],
         )
     result.claim(
-        f"{bench.name}: model counts of {len(models)} where guided datamodels are ahead", ahead, at_least=3
+        f"{bench.name}: model counts of {len(models)} where guided datamodels are ahead",
+        ahead,
+        at_least=len(models) - 1,
     )
 
 

@@ -27,6 +27,8 @@ class Bench:
     held_out_seeds: int = 5
     checkpoints: int = 600  # rows whose weights are kept
     keep: float = 0.5
+    hessians: tuple[str, ...] = ("ekfac",)  # of the influence functions
+    projection: int | None = None  # of TRAK
 
     @property
     def rows(self) -> int:
@@ -120,8 +122,19 @@ def _first(data, n: int, targets: int):
 
 
 BENCHES = {
-    "mnist-lr": Bench("mnist-lr", mnist_logistic),
+    "mnist-lr": Bench("mnist-lr", mnist_logistic, hessians=("explicit", "ekfac")),
     "mnist-mlp": Bench("mnist-mlp", mnist_mlp),
     "cifar2": Bench("cifar2", cifar2),
-    "sst2": Bench("sst2", sst2),
+    "sst2": Bench("sst2", sst2, projection=2048),
 }
+# the same in about a minute, to see that everything runs
+QUICK = Bench(
+    "quick",
+    partial(mnist_logistic, 400, 50),
+    train=270,
+    validation=30,
+    held_out=30,
+    held_out_seeds=2,
+    checkpoints=40,
+    hessians=("ekfac",),
+)

@@ -24,6 +24,7 @@ from whence.methods.gradients.check import check
 from whence.methods.gradients.checkpoints import Checkpoint, Given, checkpoints
 from whence.methods.gradients.kernel import dots, pieces_of, squares
 from whence.methods.gradients.network import Network
+from whence.methods.gradients.plan import Forecast, bytes_of, forecast
 from whence.methods.gradients.projection import Projection, project
 from whence.methods.gradients.store import GradientStore
 from whence.methods.gradients.streaming import preconditioned, stream
@@ -48,7 +49,10 @@ class TRAK(Method):
         2,000 dimensions has been seen to work better than one large matrix
     store : directory in which projected gradients of the training examples are kept: a run that was stopped
         goes on where it was, other targets and ridges do not take them again, and they need not fit in memory
-        (with a projection only, and without use_masks)
+        (with a projection only, and without use_masks). Memory, disk and time are forecast on standard error
+        before it is begun
+    memory : that a pass into and out of the store may add, in bytes or as "1GiB"; the scores (targets, n)
+        come on top
     use_masks : let each checkpoint's kernel be that of the examples it was trained on
     soft_threshold : share of scores, the smallest in size, that are set to 0 and subtracted from the others
         (the paper's S_lambda, by quantile)
@@ -68,6 +72,7 @@ class TRAK(Method):
         ridge: float = RIDGE,
         blocks: int = 1,
         store: str | Path | None = None,
+        memory: int | str = "1GiB",
         use_masks: bool = False,
         soft_threshold: float = 0.0,
         seed: int = 0,
@@ -94,6 +99,7 @@ class TRAK(Method):
         self.ridge = ridge
         self.blocks = blocks
         self.store = None if store is None else str(store)
+        self.memory = bytes_of(memory)
         self.use_masks = use_masks
         self.soft_threshold = soft_threshold
         self.seed = seed
@@ -126,13 +132,16 @@ class TRAK(Method):
         )
         if self.use_masks and any(c.mask is None for c in given):
             raise InputError("use_masks needs checkpoints whose training subsets are known: pass a Bank.")
+        plan: Forecast | None = None
         totals = [torch.zeros(len(study.target_ids), study.n, dtype=torch.float64) for _ in ridges]
         weights = torch.zeros(study.n, dtype=torch.float64)
         found = []
         for number, checkpoint in enumerate(given):
             check(network.load(checkpoint), margin)
+            if self.store is not None and number == 0:
+                plan = self._plan(network, len(given))
             weights += _q(network)
-            found_here = self._scores(study, network, checkpoint, ridges, number)
+            found_here = self._scores(study, network, checkpoint, ridges, number, plan)
             for total, scores in zip(totals, found_here, strict=True):
                 total += scores.cpu()
             done = number + 1
@@ -161,7 +170,13 @@ class TRAK(Method):
         )
 
     def _scores(
-        self, study: Any, network: Network, checkpoint: Checkpoint, ridges: Sequence[float], number: int
+        self,
+        study: Any,
+        network: Network,
+        checkpoint: Checkpoint,
+        ridges: Sequence[float],
+        number: int,
+        plan: Forecast | None,
     ) -> list[torch.Tensor]:
         """phi(z)' (Phi' Phi + lambda)^-1 phi(x) at each ridge, (targets, n) float64."""
         if self.use_masks:
@@ -175,15 +190,27 @@ class TRAK(Method):
             unit = float(squares(train)[seen].double().mean()) * len(seen)
             return [_dual(kernel, cross, seen, ridge * unit, self.use_masks) for ridge in ridges]
         projection = Projection(self.projection, self.seed + number)
-        if self.store is not None:
-            return self._stored(study, network, projection, ridges, number)
+        if plan is not None:
+            return self._stored(study, network, projection, ridges, number, plan)
         train_rows = project(network, network.train, margin, projection)
         target_rows = project(network, network.targets, network.output, projection)
         unit = float(train_rows[seen].double().square().sum(1).mean()) * len(seen)
         return [_primal(train_rows, target_rows, seen, ridge * unit, self.blocks) for ridge in ridges]
 
+    def _plan(self, network: Network, count: int) -> Forecast:
+        assert self.projection is not None
+        plan = forecast(network, margin, size=self.projection, checkpoints=count, memory=self.memory)
+        plan.print()
+        return plan
+
     def _stored(
-        self, study: Any, network: Network, projection: Projection, ridges: Sequence[float], number: int
+        self,
+        study: Any,
+        network: Network,
+        projection: Projection,
+        ridges: Sequence[float],
+        number: int,
+        plan: Forecast,
     ) -> list[torch.Tensor]:
         assert self.store is not None
         kept = GradientStore(
@@ -193,9 +220,10 @@ class TRAK(Method):
             size=projection.size,
             what="margin",
             seed=self.seed,
+            block=plan.block,
         )
-        key = kept.fill(network, margin, number=number)
-        queries = project(network, network.targets, network.output, projection).cpu()
+        key = kept.fill(network, margin, number=number, batch=plan.batch)
+        queries = project(network, network.targets, network.output, projection, plan.batch).cpu()
         found = []
         for ridge in ridges:
             solved = preconditioned(kept, key, queries, ridge, self.blocks)

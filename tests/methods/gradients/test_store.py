@@ -141,7 +141,7 @@ def test_a_stop_while_the_arrays_are_made(tmp_path, study, states):
 
 
 @pytest.mark.parametrize("blocks", [1, 4])
-def test_trak_with_a_store_is_trak(tmp_path, study, states, blocks):
+def test_trak_with_a_store_is_trak(tmp_path, study, states, blocks, capsys):
     how = {"projection": SIZE, "blocks": blocks, "ridge": 1e-2}
     plain = TRAK(states, **how).attribute(study).weight
     kept = TRAK(states, store=tmp_path / "kept.zarr", **how)
@@ -149,6 +149,10 @@ def test_trak_with_a_store_is_trak(tmp_path, study, states, blocks):
     files = {f: f.stat().st_mtime_ns for f in (tmp_path / "kept.zarr").rglob("*") if f.is_file()}
     kept.attribute(study, "loss")  # other queries take the gradients from the store
     assert files == {f: f.stat().st_mtime_ns for f in (tmp_path / "kept.zarr").rglob("*") if f.is_file()}
+    assert "on disk" in capsys.readouterr().err
+    with pytest.raises(InputError, match="memory is 1 KiB"):
+        TRAK(states, store=tmp_path / "none.zarr", memory="1KiB", **how).attribute(study)
+    assert not (tmp_path / "none.zarr").exists()
     with pytest.raises(InputError, match="it needs a projection"):
         TRAK(states, store=tmp_path / "kept.zarr")
 

@@ -175,6 +175,9 @@ def test_bad_input(tmp_path):
         GuidedDatamodel(
             Attribution(prior[:, 1:], target_ids=bank.target_ids, train_ids=bank.train_ids[1:], method="p")
         ).attribute(bank)
+    for nothing in (0 * prior, np.ones_like(prior)):
+        with pytest.raises(InputError, match="prior 0 predicts the same"):
+            GuidedDatamodel(own(nothing, bank)).attribute(bank)
     with pytest.raises(InputError, match="needs 20"):
         GuidedDatamodel(own(prior, bank), models=10).attribute(bank)
     with pytest.raises(InputError, match="models is 9999"):

@@ -25,7 +25,7 @@ import torch
 from whence.attribution import Attribution
 from whence.errors import InputError
 from whence.methods.base import Method, first_output, keep_of, provenance
-from whence.methods.regression.ridge import Spectrum, _loo_errors
+from whence.methods.regression.ridge import Spectrum, loo_errors
 
 FEWEST = 20  # retrainings below which strengths chosen by cross-validation are guesswork
 _STACK_RIDGE = 1e-3  # priors at neighbouring settings are nearly collinear
@@ -114,7 +114,7 @@ def guide(
     Targets count alike: outputs are weighed by one over their variance.
     """
     share = 1 / y.square().mean(0).clamp_min(1e-12)
-    priors = [p.to(s) / (s @ p.to(s).T).square().mean().sqrt().clamp_min(1e-30) for p in priors]
+    priors = [_unit(p.to(s), s, k) for k, p in enumerate(priors)]
 
     def fit(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         a = _stack(s[rows], y[rows], priors, share)
@@ -133,7 +133,7 @@ def guide(
     weight = start * (1 + next(_factors(s, y, start, share, (_FACTORS[best],))))
     told = {
         "stack": [float(x) for x in a],
-        "factor_penalty": float(_FACTORS[best]),
+        "factor_penalty": None if np.isinf(_FACTORS[best]) else _FACTORS[best],
         "factor_errors": (errors / y.numel()).tolist(),
     }
     if residual:
@@ -141,6 +141,17 @@ def guide(
         weight = weight + extra
         told["residual_penalty"] = penalty
     return weight, told
+
+
+def _unit(prior: torch.Tensor, s: torch.Tensor, number: int) -> torch.Tensor:
+    """A prior scaled so that its predictions have mean square 1."""
+    size = (s @ prior.T).square().mean()
+    if not size > 1e-20 * prior.square().mean():
+        raise InputError(
+            f"prior {number} predicts the same for every retraining (it is zero, or one number for all "
+            "examples), so there is nothing to be guided by; pass another."
+        )
+    return prior / size.sqrt()
 
 
 def _stack(s: torch.Tensor, y: torch.Tensor, priors: list[torch.Tensor], share: torch.Tensor) -> torch.Tensor:
@@ -182,7 +193,7 @@ def _residual(s: torch.Tensor, left: torch.Tensor, share: torch.Tensor) -> tuple
     """
     spectrum = Spectrum.of(s.cpu().numpy(), left.cpu().numpy(), s.device, left=True)
     grid = spectrum.values.mean() * torch.logspace(-2, 4, 25, dtype=torch.float64, device=s.device)
-    errors = (_loo_errors(spectrum, grid) * share).mean(1)
+    errors = (loo_errors(spectrum, grid) * share).mean(1)
     rows = len(s)
     nothing = (spectrum.centred * rows / (rows - 1)).square().mean(0).mul(share).mean()
     best = int(errors.argmin())

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from tests.training.studies import CLASSES, N, study
+from whence.errors import InputError
 from whence.methods.gradients import hessian as curve
 from whence.methods.gradients import kfac, solved
 from whence.methods.gradients.checkpoints import checkpoints
@@ -156,3 +157,8 @@ def test_embeddings_have_a_diagonal_factor():
     assert blocks[0].a is None and blocks[0].values.shape == (4, 11)
     expected = direct(network, blocks, 0.05)
     assert (kfac.influences(network, blocks, 0.05) - expected).norm() < 1e-3 * expected.norm()
+
+
+def test_squares_that_overflow_are_one_sentence():
+    with pytest.raises(InputError, match="squares are not finite"):
+        kfac._eigen(torch.tensor([[float("inf"), 0.0], [0.0, 1.0]]))

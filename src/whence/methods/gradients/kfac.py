@@ -150,6 +150,11 @@ class _Sums:
 
 
 def _eigen(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    if not torch.isfinite(matrix).all():
+        raise InputError(
+            "a layer's inputs or gradients are so large that their squares are not finite; look for extreme "
+            "training inputs, or scale them."
+        )
     values, vectors = torch.linalg.eigh(matrix.double())
     return values.clamp_min(0).to(matrix), vectors.to(matrix)
 

@@ -112,7 +112,7 @@ def ridge(
             v_masks, v_outputs = check_rows(validation_masks, validation_outputs, what="validation", least=1)
             errors = _validation_errors(spectrum, v_masks, v_outputs, grid)
         else:
-            errors = _loo_errors(spectrum, grid) if choose == "loo" else _gcv_errors(spectrum, grid)
+            errors = loo_errors(spectrum, grid) if choose == "loo" else _gcv_errors(spectrum, grid)
         smallest, at = errors.min(0)
         chosen = grid[at]
         diagnostics["validation_error"] = numpy64(smallest)
@@ -164,7 +164,7 @@ def _validation_errors(
     )
 
 
-def _loo_errors(s: Spectrum, grid: torch.Tensor) -> torch.Tensor:
+def loo_errors(s: Spectrum, grid: torch.Tensor) -> torch.Tensor:
     """(penalties, t) mean of (residual_i / (1 - H_ii))^2, H = 1/m + U diag(e/(e+l)) U^T: leave-one-out
     without refits."""
     assert s.left is not None

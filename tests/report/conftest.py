@@ -10,7 +10,7 @@ import pytest
 
 import whence
 from tests.evaluate.banks import LinearBank
-from whence.evaluate import Counterfactual, compare, learning_curve
+from whence.evaluate import Counterfactual, compare, cost_curve, learning_curve
 from whence.evaluate.counterfactual import Removal, _agreement_of
 
 
@@ -82,7 +82,7 @@ def removals(scores: whence.Attribution) -> Counterfactual:
 
 @pytest.fixture(scope="session")
 def world():
-    """bank, study, scores, comparison, removals, curve: the inputs of a full report."""
+    """bank, study, scores, comparison, removals, curve, cost: the inputs of a full report."""
     bank = LinearBank()
     ids = {"target_ids": bank.target_ids, "train_ids": bank.train_ids}
     rng = np.random.default_rng(1)
@@ -92,11 +92,13 @@ def world():
     random = whence.Attribution(rng.normal(size=bank.weight.shape), method="Random", **ids)
     similar = whence.Attribution(bank.weight + rng.normal(size=bank.weight.shape), **ids)
     rivals = {"Ridge datamodel": scores, "Random": random, "Pixel similarity": similar}
+    comparison = compare(rivals, bank, bootstrap=200)
     return SimpleNamespace(
         bank=bank,
         study=Pictures(bank),
         scores=scores,
-        comparison=compare(rivals, bank, bootstrap=200),
+        comparison=comparison,
+        cost=cost_curve(comparison, {"Ridge datamodel": 200, "Random": 0, "Pixel similarity": 0.2}),
         removals=removals(scores),
         curve=learning_curve(Fit(), bank, models=(40, 80, 160), bootstrap=200),
     )

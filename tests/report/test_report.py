@@ -58,7 +58,7 @@ class Reader(HTMLParser):
 @pytest.fixture(scope="module")
 def full(world, tmp_path_factory):
     path = tmp_path_factory.mktemp("report") / "deep" / "report.html"
-    items = [world.scores, world.comparison, world.removals, world.curve]
+    items = [world.scores, world.comparison, world.removals, world.curve, world.cost]
     whence.report(
         items, path, study=world.study, bank=world.bank, reproduce="make demo", details={"seconds": 12.5}
     )
@@ -79,7 +79,7 @@ def test_it_asks_nothing_of_the_network(full):
 def test_sections_are_there_once_and_linked(full):
     read = Reader(full)
     keys = [attributes["id"] for attributes in read.all("section")]
-    assert keys == ["trust", "prediction", "check", "gallery", "weights", "curve", "provenance"]
+    assert keys == ["trust", "prediction", "check", "gallery", "weights", "curve", "cost", "provenance"]
     anchors = {attributes["href"] for attributes in read.all("a")}
     assert {f"#{key}" for key in keys} <= anchors
     ids = [attributes["id"] for _, attributes in read.elements if "id" in attributes]
@@ -101,6 +101,7 @@ def test_printed_numbers_are_the_inputs(full, world):
     for point in world.curve.rows:
         assert f"{point.lds:.3f}" in text
     assert f"held-out masks {best.n_masks}" in text
+    assert world.cost.sentence.replace("\u2212", "-") in text
     assert world.scores.meaning in text
     assert "make demo" in text
 
@@ -153,7 +154,7 @@ def test_size(full):
 
 
 def test_equal_inputs_give_equal_bytes(world, tmp_path):
-    items = [world.scores, world.comparison, world.removals, world.curve]
+    items = [world.scores, world.comparison, world.removals, world.curve, world.cost]
     written = [
         whence.report(items, tmp_path / name, study=world.study, bank=world.bank).read_bytes()
         for name in ("a", "b")

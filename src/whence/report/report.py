@@ -21,7 +21,7 @@ from whence.report.page import page
 from whence.report.scores import Scoreboard, capital
 from whence.report.sections import check, curve, gallery, prediction, provenance, section, trust, weights
 
-_ORDER = ("trust", "prediction", "check", "gallery", "finding", "weights", "curve", "provenance")
+_ORDER = ("trust", "prediction", "check", "gallery", "finding", "weights", "curve", "cost", "provenance")
 
 
 def report(
@@ -44,9 +44,8 @@ def report(
     ----------
     items : one or a list of
         `Attribution` (the first is the one the report is about: gallery, weights, predictions), results of
-        `whence.evaluate` (`Comparison`, `LDS` or {name: LDS}; `Counterfactual`; `LearningCurve`, several
-        are drawn
-        together), `Finding`, or a ready `Scoreboard` or `Section`. Their order does not matter, except
+        `whence.evaluate` (`Comparison`, `LDS` or {name: LDS}; `Counterfactual`; `CostCurve`;
+        `LearningCurve`, several are drawn together), `Finding`, or a ready `Scoreboard` or `Section`. Their order does not matter, except
         among findings.
     to : file to write; its folder is made.
     title : words at the top; by default the study's name.

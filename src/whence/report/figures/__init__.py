@@ -1,6 +1,7 @@
 """Figures of the report and the explorer: each function takes numbers and returns a plotly figure."""
 
 from whence.report.figures.chart import chart
+from whence.report.figures.cost import cost_curve
 from whence.report.figures.counterfactual import removals
 from whence.report.figures.curve import learning_curve
 from whence.report.figures.lds import lds_bars, lds_per_target
@@ -13,6 +14,7 @@ __all__ = [
     "PALETTE",
     "chart",
     "concentration",
+    "cost_curve",
     "dark",
     "lds_bars",
     "lds_per_target",

@@ -1,10 +1,21 @@
 """One file a section. `section(noun, context)` gives the sections that a noun contributes."""
 
-from whence.report.sections import check, curve, finding, gallery, prediction, provenance, trust, weights
+from whence.report.sections import (
+    check,
+    cost,
+    curve,
+    finding,
+    gallery,
+    prediction,
+    provenance,
+    trust,
+    weights,
+)
 from whence.report.sections.base import section
 
 __all__ = [
     "check",
+    "cost",
     "curve",
     "finding",
     "gallery",

@@ -45,8 +45,8 @@ def report(
     items : one or a list of
         `Attribution` (the first is the one the report is about: gallery, weights, predictions), results of
         `whence.evaluate` (`Comparison`, `LDS` or {name: LDS}; `Counterfactual`; `CostCurve`;
-        `LearningCurve`, several are drawn together), `Finding`, or a ready `Scoreboard` or `Section`. Their order does not matter, except
-        among findings.
+        `LearningCurve`, several are drawn together), `Finding`, or a ready `Scoreboard` or `Section`. Their
+        order does not matter, except among findings.
     to : file to write; its folder is made.
     title : words at the top; by default the study's name.
     study : the Study; gives images, labels and class names.

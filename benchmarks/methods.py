@@ -8,27 +8,30 @@ goes on where it was.
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Callable
 
 import whence
-from benchmarks.harness import RUNS, Result
+from benchmarks.harness import Result
+from benchmarks.kept import Kept
 from benchmarks.studies import BENCHES, QUICK, Bench
 from whence.attribution import Attribution
 from whence.evaluate import compare
 from whence.evaluate.learning_curve import first_models
 from whence.methods import (
     BM25,
+    MAGIC,
     TRAK,
+    Banzhaf,
     Datamodel,
     DifferenceOfMeans,
     GradCos,
     GradDot,
     GuidedDatamodel,
     Influence,
+    LeaveOneOut,
     Random,
     Similarity,
+    encoders,
 )
 
 MODELS = (50, 250, 1000, 2000)
@@ -54,7 +57,7 @@ def run(quick: bool = False) -> Result:
 
 def _study(result: Result, bench: Bench, counts: tuple[int, ...], models: tuple[int, ...]) -> None:
     study, bank = bench.study(), bench.bank()
-    kept = _Kept(bench)
+    kept = Kept(bench)
     found: dict[str, tuple[Attribution, float, int]] = {}  # name -> scores, processor seconds, models trained
 
     def add(name: str, trained: int, make: Callable[[], Attribution]) -> None:
@@ -63,6 +66,10 @@ def _study(result: Result, bench: Bench, counts: tuple[int, ...], models: tuple[
     add("random", 0, lambda: Random().attribute(study))
     add("pixel similarity", 0, lambda: Similarity("pixels").attribute(study))
     add("penultimate similarity", 1, lambda: Similarity("penultimate").attribute(study))
+    if bench.self_supervised:
+        features = encoders.contrastive()
+        add("self-supervised similarity", 0, lambda: Similarity(features).attribute(study))
+        add("self-supervised exemplar SVM", 0, lambda: _svm(features).attribute(study))
     if study.texts is not None:
         add("BM25", 0, lambda: BM25().attribute(study))
     for count in counts[:2]:
@@ -75,6 +82,9 @@ def _study(result: Result, bench: Bench, counts: tuple[int, ...], models: tuple[
                 count,
                 lambda: Influence(kind, checkpoints=bank, first=count).attribute(study),
             )
+    add("MAGIC, 1", 1, lambda: MAGIC().attribute(study))
+    if bench.leave_one_out:
+        add("leave-one-out, 1 seed", study.n + 1, lambda: LeaveOneOut().attribute(study))
     trak = TRAK(bank, projection=bench.projection)
     path = kept.several("TRAK", lambda: trak.path(study, RIDGES, counts=counts))
     for i, count in enumerate(counts):
@@ -85,6 +95,7 @@ def _study(result: Result, bench: Bench, counts: tuple[int, ...], models: tuple[
         early = first_models(bank, count, "margin")
         for name, method in {
             "difference of means": DifferenceOfMeans(),
+            "Banzhaf": Banzhaf(),
             "ridge": Datamodel("ridge"),
             "LASSO": Datamodel("lasso"),
         }.items():
@@ -143,33 +154,10 @@ def _claims(result: Result, bench: Bench, scores, models, counts) -> None:
     )
 
 
+def _svm(features) -> Similarity:
+    return Similarity(features, metric="svm", class_conditioned=True)
+
+
 def _best(candidates: list[Attribution], bank: whence.Bank) -> int:
     named = {str(i): scores for i, scores in enumerate(candidates)}
     return int(next(iter(compare(named, bank, part="validation", bootstrap=0).scores)))
-
-
-class _Kept:
-    """Attributions on disk beside the bank, with the processor seconds they took."""
-
-    def __init__(self, bench: Bench) -> None:
-        self.folder = RUNS / f"methods-{bench.name}-scores"
-        self.folder.mkdir(parents=True, exist_ok=True)
-
-    def one(self, name: str, make: Callable[[], Attribution]) -> tuple[Attribution, float]:
-        return self.several(name, lambda: [make()])[0]
-
-    def several(self, name: str, make: Callable[[], list[Attribution]]) -> list[tuple[Attribution, float]]:
-        """What `make` returns; its seconds are shared out evenly."""
-        note = self.folder / f"{name}.json"
-        if not note.exists():
-            start = time.process_time()
-            made = make()
-            seconds = (time.process_time() - start) / len(made)
-            for i, scores in enumerate(made):
-                scores.save(self.folder / f"{name}-{i}.zarr")
-            note.write_text(json.dumps({"seconds": seconds, "count": len(made)}))
-        told = json.loads(note.read_text())
-        return [
-            (Attribution.load(self.folder / f"{name}-{i}.zarr"), told["seconds"])
-            for i in range(told["count"])
-        ]

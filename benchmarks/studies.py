@@ -29,6 +29,8 @@ class Bench:
     keep: float = 0.5
     hessians: tuple[str, ...] = ("ekfac",)  # of the influence functions
     projection: int | None = None  # of TRAK
+    self_supervised: bool = False  # whether the images are worth learning features of
+    leave_one_out: bool = False  # whether a model for each example left out is affordable
 
     @property
     def rows(self) -> int:
@@ -122,9 +124,9 @@ def _first(data, n: int, targets: int):
 
 
 BENCHES = {
-    "mnist-lr": Bench("mnist-lr", mnist_logistic, hessians=("explicit", "ekfac")),
+    "mnist-lr": Bench("mnist-lr", mnist_logistic, hessians=("explicit", "ekfac"), leave_one_out=True),
     "mnist-mlp": Bench("mnist-mlp", mnist_mlp),
-    "cifar2": Bench("cifar2", cifar2),
+    "cifar2": Bench("cifar2", cifar2, self_supervised=True),
     "sst2": Bench("sst2", sst2, projection=2048),
 }
 # the same in about a minute, to see that everything runs
@@ -137,4 +139,5 @@ QUICK = Bench(
     held_out_seeds=2,
     checkpoints=40,
     hessians=("ekfac",),
+    self_supervised=True,
 )

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from benchmarks import methods, studies
+from benchmarks import kept, methods, studies
 
 pytestmark = [
     pytest.mark.slow,
@@ -13,7 +13,7 @@ pytestmark = [
 
 
 def test_quick_run(tmp_path, monkeypatch):
-    for module in (methods, studies):
+    for module in (kept, studies):
         monkeypatch.setattr(module, "RUNS", tmp_path)
     result = methods.run(quick=True)
     lds = {row["method"]: row["lds"] for row in result.rows if "lds" in row}

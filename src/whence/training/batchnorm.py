@@ -3,8 +3,8 @@ out."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -13,7 +13,9 @@ from torch import nn
 
 _weights: ContextVar[torch.Tensor | None] = ContextVar("example_weights", default=None)
 _differentiable: ContextVar[bool] = ContextVar("differentiable_statistics", default=False)
-_closed: ContextVar[bool] = ContextVar("closed_form", default=False)
+# (x (b, c, h, w), shares, scale, shift, eps) -> (normalised, mean, variance)
+Normalise = Callable[..., tuple[torch.Tensor, ...]]
+_normalise: ContextVar[Normalise | None] = ContextVar("normalise", default=None)
 
 
 @contextmanager
@@ -39,14 +41,19 @@ def differentiable_statistics() -> Iterator[None]:
 
 
 @contextmanager
-def closed_form() -> Iterator[None]:
-    """Within this context the backward pass of weighted `BatchNorm2d` is a formula: fewer passes over memory,
-    but example weights get no gradient."""
-    token = _closed.set(True)
+def normalising_by(function: Normalise) -> Iterator[None]:
+    """Within this context weighted `BatchNorm2d` is computed by `function`."""
+    token = _normalise.set(function)
     try:
         yield
     finally:
-        _closed.reset(token)
+        _normalise.reset(token)
+
+
+def closed_form() -> AbstractContextManager[None]:
+    """A context in which the backward pass of weighted `BatchNorm2d` is a formula: fewer passes over memory,
+    but example weights get no gradient."""
+    return normalising_by(_normalised)
 
 
 class Normalisation(torch.autograd.Function):
@@ -99,6 +106,13 @@ class Normalisation(torch.autograd.Function):
         return to_x.to(gradient.dtype).view(gradient.shape), None, along * root, to_shift, None
 
 
+def _normalised(
+    x: torch.Tensor, share: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor, eps: float
+) -> tuple[torch.Tensor, ...]:
+    y, mean, variance, *_ = Normalisation.apply(x.permute(0, 2, 3, 1), share, scale, shift, eps)
+    return y.permute(0, 3, 1, 2), mean, variance
+
+
 class BatchNorm2d(nn.BatchNorm2d):
     """`torch.nn.BatchNorm2d` that honours example weights during training.
 
@@ -117,8 +131,9 @@ class BatchNorm2d(nn.BatchNorm2d):
         if not self.training or weights is None:
             return super().forward(x)
         share = weights.to(torch.promote_types(x.dtype, torch.float32)) / weights.sum().clamp_min(1e-12)
-        if _closed.get() and not _differentiable.get():
-            y, mean, variance = self._closed_form(x, share)
+        normalise = _normalise.get()
+        if normalise is not None:
+            y, mean, variance = self._by(normalise, x, share)
             self._track(weights, mean, variance, x.shape[2] * x.shape[3])
             return y
         wide = x if x.dtype == torch.float64 else x.float()
@@ -131,13 +146,12 @@ class BatchNorm2d(nn.BatchNorm2d):
             y = y * self.weight[:, None, None] + self.bias[:, None, None]
         return y.to(x.dtype)
 
-    def _closed_form(self, x: torch.Tensor, share: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def _by(self, normalise: Normalise, x: torch.Tensor, share: torch.Tensor) -> tuple[torch.Tensor, ...]:
         with torch.autocast(x.device.type, enabled=False):
             exact = torch.promote_types(x.dtype, torch.float32)
             one, zero = x.new_ones(x.shape[1], dtype=exact), x.new_zeros(x.shape[1], dtype=exact)
             scale, shift = (self.weight, self.bias) if self.affine else (one, zero)
-            y, mean, variance, *_ = Normalisation.apply(x.permute(0, 2, 3, 1), share, scale, shift, self.eps)
-            return y.permute(0, 3, 1, 2), mean, variance
+            return normalise(x, share, scale, shift, self.eps)
 
     def _track(self, weights: torch.Tensor, mean: torch.Tensor, variance: torch.Tensor, pixels: int) -> None:
         if not self.track_running_stats or self.running_mean is None or self.running_var is None:

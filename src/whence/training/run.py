@@ -13,7 +13,8 @@ import torch
 
 from whence.errors import InputError
 from whence.study.outputs import OUTPUTS
-from whence.training.batchnorm import differentiable_statistics
+from whence.training.batchnorm import closed_form, differentiable_statistics
+from whence.training.curvature import twice_differentiable
 from whence.training.order import epochs
 from whence.training.step import Batch, State, Step, initial_state
 from whence.training.trainer import RecipeTrainer
@@ -65,7 +66,7 @@ class Run:
         self.n, self.seed, self.dtype, self.adjoint = study.n, seed, dtype, adjoint or dtype
         self.trainer._count_steps(np.ones((1, self.n), dtype=bool))
         self.data, self.queries = self.trainer.data, self.trainer.queries
-        self.step = Step(self.trainer.model, self.recipe, transformed=True)
+        self.step = Step(self.trainer.model, self.recipe, graph=True)
         self.batches = self._batches()
 
     def _batches(self) -> list[tuple[torch.Tensor, dict[str, torch.Tensor], float]]:
@@ -111,9 +112,10 @@ class Run:
     def advance(self, at: Snapshot, t: int, weights: torch.Tensor) -> Snapshot:
         """The snapshot after step `t`."""
         self._seat(at)
-        with torch.no_grad():
-            state = self.step(at.state, self.batch(t, self.dtype), weights[self.batches[t][0]])
-        return self._snapshot(state)
+        mine = weights[self.batches[t][0]]
+        plain = None if bool((mine == 1).all()) else mine  # ordinary layers are the faster ones
+        with closed_form():
+            return self._snapshot(self.trainer.step(at.state, self.batch(t, self.dtype), plain))
 
     def final(self, weights: torch.Tensor | None = None) -> State:
         """Train from start to end with `weights` ``(n,)`` (default: all 1)."""
@@ -164,17 +166,19 @@ class Run:
         return np.array(values), [torch.stack(parts) for parts in zip(*rows, strict=True)]
 
     def pull_back(
-        self, at: Snapshot, t: int, weights: torch.Tensor, adjoint: Adjoint, together: int
+        self, at: Snapshot, t: int, weights: torch.Tensor, adjoint: Adjoint, together: int | None = None
     ) -> tuple[Adjoint, torch.Tensor]:
         """Adjoints before step `t` from those after it, and the step's share ``(targets, b)`` of the
-        gradient by the weights of its batch; `together` targets go through the graph at once."""
+        gradient by the weights of its batch; `together` targets go through the graph at once (None: one on a
+        CPU, whose caches they would overflow, and all on a GPU)."""
         self._seat(at)
         leaves, state = _leaves(at.state, self.adjoint)
         mine = weights[self.batches[t][0]].to(self.adjoint).requires_grad_()
-        with differentiable_statistics():
+        with differentiable_statistics(), twice_differentiable():
             after = floating(self.step(state, self.batch(t, self.adjoint), mine))
         live = [i for i, tensor in enumerate(after) if tensor.requires_grad]
         count, parts = len(adjoint[0]), []
+        together = together or (1 if self.device.type == "cpu" else count)
         for start in range(0, count, together):
             part = slice(start, min(start + together, count))
             single = part.stop - start == 1

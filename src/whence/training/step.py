@@ -54,18 +54,24 @@ class Step:
     ----------
     model : gives the architecture; its own weights are not used.
     mixed : run the network in bfloat16 with float32 weights and gradients.
-    transformed : take gradients by `torch.func`, so that the step can be mapped or differentiated; without it
-        plain autograd does the same a fifth faster (measured on small conv nets).
+    transformed : take gradients by `torch.func`, so that the step can be mapped; without it plain autograd
+        does the same a fifth faster (measured on small conv nets).
+    graph : keep the graph of the gradient, so that autograd can go back through the step.
     """
 
     def __init__(
-        self, model: nn.Module, recipe: Recipe, mixed: bool = False, transformed: bool = False
+        self,
+        model: nn.Module,
+        recipe: Recipe,
+        mixed: bool = False,
+        transformed: bool = False,
+        graph: bool = False,
     ) -> None:
         self.model = model.train()
         self.written = {key for key, _ in model.named_buffers()}
         self.recipe = recipe
         self.mixed = mixed
-        self.transformed = transformed
+        self.transformed, self.graph = transformed, graph
         self.flattening = flattening(model)
         self.recordings: dict[Any, Any] = {}
 
@@ -81,10 +87,18 @@ class Step:
     def _gradients(self, state: State, batch: Batch, weights: torch.Tensor | None) -> tuple[Tensors, Tensors]:
         if self.transformed:
             return torch.func.grad(self.loss, has_aux=True)(state.parameters, state.buffers, batch, weights)
-        leaves = {key: value.detach().requires_grad_() for key, value in state.parameters.items()}
+        leaves = {
+            key: value if self.graph and value.requires_grad else value.detach().requires_grad_()
+            for key, value in state.parameters.items()
+        }
         with channels_last_gradients(self.flattening):
             loss, buffers = self.loss(leaves, state.buffers, batch, weights)
-        found = torch.autograd.grad(loss, list(leaves.values()), materialize_grads=True)  # zero where unused
+            found = torch.autograd.grad(
+                loss,
+                list(leaves.values()),
+                create_graph=self.graph,
+                materialize_grads=True,  # zero where unused
+            )
         return dict(zip(leaves, found, strict=True)), buffers
 
     def loss(

@@ -1,5 +1,7 @@
 """MAGIC predicts retrainings with its own seed, in absolute units; bad recipes are said."""
 
+import warnings
+
 import numpy as np
 import pytest
 
@@ -68,8 +70,59 @@ def test_average_is_the_mean_over_seeds_and_halves():
 
 def test_a_recipe_that_explodes_is_said():
     wild = subject(optimizer=SGD(8.0, 0.9), epochs=6, batch_size=4)
-    with pytest.warns(UserWarning, match="smooth"):
-        MAGIC().attribute(wild)
+    with pytest.warns(UserWarning, match="adjoints grew .*smooth_conv_net"):
+        MAGIC(check=False).attribute(wild)
+
+
+def test_a_rough_recipe_is_said_though_adjoints_stay_small():
+    rough = study("conv", epochs=6, optimizer=SGD(0.1, 0.9))
+    with pytest.warns(
+        UserWarning, match="explain .* of what changes .*smooth_conv_net.*metasmoothness"
+    ) as said:
+        found = MAGIC().attribute(rough)
+    assert len(said) == 1
+    assert found.provenance["explained"] < 0.5 and found.provenance["adjoint_growth"] < 100
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert MAGIC(check=False).attribute(rough).provenance["explained"] is None
+
+
+def test_a_smooth_recipe_is_not_warned_of():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = MAGIC().attribute(subject())
+        for group in ([0], [1, 2]):  # few rows change by nearly nothing now and then
+            for seed in range(4):
+                MAGIC(seed, groups={"some": group}).attribute(subject())
+    assert 0.8 < found.provenance["explained"] <= 1
+
+
+def test_the_explained_share_is_that_of_a_retraining():
+    s = subject()
+    found = MAGIC(seed=2).attribute(s)
+    gone = np.random.default_rng(2).choice(N, 2, replace=False)
+    mask = np.ones((1, N), dtype=int)
+    mask[0, gone] = 0
+    everything = next(iter(s.trainer().train(np.ones((1, N)), np.array([2])))).outputs["margin"]
+    changed = next(iter(s.trainer().train(mask, np.array([2])))).outputs["margin"] - everything
+    error = found.predict(mask)[0] - everything - changed
+    g = found.to_numpy()
+    expected = ((2 * g.mean(1)) ** 2 + 2 * (1 - 2 / N) * g.var(1)).sum()
+    share = 1 - (error**2).sum() / max((changed**2).sum(), expected)
+    assert found.provenance["explained"] == pytest.approx(share, abs=0.01)
+
+
+def test_groups_are_means_of_their_targets():
+    s = subject()
+    each = MAGIC().attribute(s)
+    ids = s.target_ids
+    found = MAGIC(groups={"all": ids, "two": [ids[3], ids[1]], "one": ids[:1]}).attribute(s)
+    weight = each.to_numpy()
+    wanted = np.stack([weight.mean(0), weight[[1, 3]].mean(0), weight[0]])
+    assert found.target_ids.tolist() == ["all", "two", "one"] and found.units == "mean margin per example"
+    assert np.abs(found.to_numpy() - wanted).max() < 1e-4 * np.abs(wanted).max()
+    full = np.ones(N, dtype=int)
+    assert found.predict(full)[0] == pytest.approx(each.predict(full).mean(), abs=1e-4)
 
 
 def test_bad_input():
@@ -77,6 +130,15 @@ def test_bad_input():
         MAGIC().attribute(whence.Study.from_function(lambda m, s: [1.0], n=3, targets=1))
     with pytest.raises(InputError, match="one number"):
         MAGIC().attribute(subject(outputs=("logits",)))
-    for wrong in ({"average": 0}, {"keep": 0.0}, {"adjoint": "half"}, {"memory": 0}):
+    for wrong in (
+        {"average": 0},
+        {"keep": 0.0},
+        {"adjoint": "half"},
+        {"memory": 0},
+        {"together": 0},
+        {"groups": {}},
+    ):
         with pytest.raises(InputError):
             MAGIC(**wrong)
+    with pytest.raises(InputError, match="no target of the study"):
+        MAGIC(groups={"a": ["nobody"]}).attribute(subject())

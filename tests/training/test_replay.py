@@ -97,6 +97,16 @@ def test_fanout_batches_of_targets_and_float32_change_nothing():
     assert close(differentiate(run, "margin", [4]).gradient, reference[[4]], 1e-10)
 
 
+def test_a_group_is_the_mean_over_its_targets(monkeypatch):
+    run = run_of("momentum")
+    each = differentiate(run, "margin", range(TARGETS))
+    monkeypatch.setattr("whence.training.run._AT_ONCE", 2)
+    found = differentiate(run, "margin", [range(TARGETS), 2, [1, 4, 5]])
+    assert close(found.outputs, [each.outputs.mean(), each.outputs[2], each.outputs[[1, 4, 5]].mean()], 1e-12)
+    wanted = [each.gradient.mean(0), each.gradient[2], each.gradient[[1, 4, 5]].mean(0)]
+    assert close(found.gradient, wanted, 1e-10)
+
+
 def test_float64_adjoints_of_a_float32_run():
     subject = study(smooth, optimizer=OPTIMIZERS["adam"])
     run = Run(subject, 3, torch.float32, torch.float64)

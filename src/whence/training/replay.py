@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from whence.errors import InputError
-from whence.training.run import Adjoint, Run, Snapshot, floating
+from whence.training.run import Adjoint, Group, Run, Snapshot, floating
 from whence.training.step import State
 
 
@@ -37,10 +37,10 @@ class Metagradient:
 def differentiate(
     run: Run,
     output: str,
-    targets: Sequence[int],
+    targets: Sequence[Group],
     weights: torch.Tensor | np.ndarray | None = None,
     fanout: int | None = None,
-    together: int = 16,
+    together: int | None = None,
     memory: int = 2**30,
 ) -> Metagradient:
     """Outputs of a run and their derivatives by all example weights, at `weights` (default: all 1).
@@ -51,10 +51,11 @@ def differentiate(
 
     Parameters
     ----------
-    targets : positions of targets.
+    targets : positions of targets; a sequence of positions in the place of one stands for the mean over
+        them, and costs as much as a single target.
     fanout : children of each node in the tree of checkpoints; default what fits half of `memory` bytes, all
         states if they do.
-    together : targets that go through a step's graph at once.
+    together : targets that go through a step's graph at once; default one on a CPU, all on a GPU.
     """
     chosen = run.weights(weights)
     with run.fork():
@@ -79,10 +80,10 @@ def _one_pass(
     run: Run,
     first: Snapshot,
     output: str,
-    targets: Sequence[int],
+    targets: Sequence[Group],
     weights: torch.Tensor,
     fanout: int,
-    together: int,
+    together: int | None,
 ) -> Metagradient:
     walk = _backwards(run, first, weights, fanout)
     values, adjoint = run.terminal(next(walk)[1].state, output, targets)

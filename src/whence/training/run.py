@@ -22,7 +22,10 @@ from whence.training.trainer import RecipeTrainer
 if TYPE_CHECKING:
     from whence.study.study import Study
 
+Group = int | Sequence[int]  # position of a target, or positions of several whose mean is meant
 Adjoint = list[torch.Tensor]  # one (targets, ...) tensor for each floating tensor of a State
+
+_AT_ONCE = 512  # targets
 
 
 class Snapshot(NamedTuple):
@@ -117,12 +120,12 @@ class Run:
         with closed_form():
             return self._snapshot(self.trainer.step(at.state, self.batch(t, self.dtype), plain))
 
-    def final(self, weights: torch.Tensor | None = None) -> State:
+    def final(self, weights: torch.Tensor | np.ndarray | None = None) -> State:
         """Train from start to end with `weights` ``(n,)`` (default: all 1)."""
         with self.fork():
-            at, weights = self.start(), self.weights(weights)
+            at, chosen = self.start(), self.weights(weights)
             for t in range(len(self)):
-                at = self.advance(at, t, weights)
+                at = self.advance(at, t, chosen)
         return at.state
 
     def weights(self, weights: torch.Tensor | np.ndarray | None) -> torch.Tensor:
@@ -154,16 +157,28 @@ class Run:
             self.step.model.train()
         return OUTPUTS[output](logits, self.queries.y[index])
 
-    def terminal(self, state: State, output: str, targets: Sequence[int]) -> tuple[np.ndarray, Adjoint]:
+    def means(self, state: State, output: str, targets: Sequence[Group]) -> np.ndarray:
+        """The output ``(targets,)``, the mean where one is a group."""
+        with torch.no_grad():
+            parts = [[self.outputs(state, output, part).sum() for part in _parts(group)] for group in targets]
+        return np.array([float(sum(sums)) / _size(group) for sums, group in zip(parts, targets, strict=True)])
+
+    def terminal(self, state: State, output: str, targets: Sequence[Group]) -> tuple[np.ndarray, Adjoint]:
         """Outputs ``(targets,)`` at the end and their gradients by the final state, where adjoints start."""
-        values, rows = [], []
-        for target in targets:
+        values, rows = np.zeros(len(targets)), []
+        for i, group in enumerate(targets):
             leaves, rebuilt = _leaves(state, self.adjoint)
-            value = self.outputs(rebuilt, output, [target])[0]
-            found = torch.autograd.grad(value, leaves, allow_unused=True)
-            rows.append([torch.zeros_like(p) if g is None else g for p, g in zip(leaves, found, strict=True)])
-            values.append(float(value.detach()))
-        return np.array(values), [torch.stack(parts) for parts in zip(*rows, strict=True)]
+            row = [torch.zeros_like(leaf) for leaf in leaves]
+            for part in _parts(group):
+                value = self.outputs(rebuilt, output, part).sum() / _size(group)
+                for total, more in zip(
+                    row, torch.autograd.grad(value, leaves, allow_unused=True), strict=True
+                ):
+                    if more is not None:
+                        total += more
+                values[i] += float(value.detach())
+            rows.append(row)
+        return values, [torch.stack(parts) for parts in zip(*rows, strict=True)]
 
     def pull_back(
         self, at: Snapshot, t: int, weights: torch.Tensor, adjoint: Adjoint, together: int | None = None
@@ -200,6 +215,16 @@ class Run:
             for pieces, leaf in zip(zip(*parts, strict=True), [*leaves, mine], strict=True)
         )
         return list(before), share
+
+
+def _size(group: Group) -> int:
+    return 1 if isinstance(group, int) else len(group)
+
+
+def _parts(group: Group) -> list[Sequence[int]]:
+    """The positions of a group, as many at a time as go through the network at once."""
+    positions = [group] if isinstance(group, int) else group
+    return [positions[start : start + _AT_ONCE] for start in range(0, len(positions), _AT_ONCE)]
 
 
 def floating(state: State) -> list[torch.Tensor]:

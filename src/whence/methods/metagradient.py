@@ -21,14 +21,13 @@ from whence.training.replay import Metagradient, differentiate
 from whence.training.run import Group, Run
 
 _DTYPES = {"float32": torch.float32, "float64": torch.float64}
-# Scores are held against a retraining without this share of the examples; a recipe is too rough if they explain
-# less than half of what changes there. On the recipes of the table in docs/methods.md that share was 0.5 and more
-# where LDS was 0.67 and more, and negative where it was 0.31 and less; the growth of the adjoints told only those
-# apart that exploded (1,300 and more; up to 19 elsewhere), so it counts only where nothing was retrained.
+# Scores are held against a retraining without this share of the examples; a recipe is too rough if they
+# explain less than half of what changes there. The growth of the adjoints tells only those recipes apart
+# that explode, so it counts only where nothing was retrained (docs/methods.md has the recipes).
 _LEFT_OUT, _EXPLAINED, _EXPLODED = 0.05, 0.5, 100.0
 _REMEDY = (
-    "start from whence.networks.smooth_conv_net, or lower the learning rate, enlarge the batch, replace ReLU by "
-    "GELU and maxima by averages, and scale the logits down"
+    "start from whence.networks.smooth_conv_net, or lower the learning rate, enlarge the batch, replace ReLU "
+    "by GELU and maxima by averages, and scale the logits down"
 )
 
 

@@ -25,7 +25,7 @@ _DTYPES = {"float32": torch.float32, "float64": torch.float64}
 # explain less than half of what changes there. The growth of the adjoints tells only those recipes apart
 # that explode, so it counts only where nothing was retrained (docs/methods.md has the recipes).
 _LEFT_OUT, _EXPLAINED, _EXPLODED = 0.05, 0.5, 100.0
-_REMEDY = (
+REMEDY = (
     "start from whence.networks.smooth_conv_net, or lower the learning rate, enlarge the batch, replace ReLU "
     "by GELU and maxima by averages, and scale the logits down"
 )
@@ -147,7 +147,7 @@ class MAGIC(Method):
         if not (np.isfinite(found.gradient).all() and np.isfinite(found.outputs).all()):
             raise InputError(
                 f"the derivatives of the run with seed {run.seed} are not finite, adjoints overflow on the "
-                f"way back through training; {_REMEDY}, and set eps_root for Adam."
+                f"way back through training; {REMEDY}, and set eps_root for Adam."
             )
         return found
 
@@ -164,7 +164,7 @@ class MAGIC(Method):
             return
         warnings.warn(
             f"{sign}: the outcome of this training is not smooth in the weights of examples, so that its "
-            f"derivatives predict little; {_REMEDY}. whence.evaluate.metasmoothness(study) judges a recipe "
+            f"derivatives predict little; {REMEDY}. whence.evaluate.metasmoothness(study) judges a recipe "
             "before anything is differentiated.",
             stacklevel=3,
         )

@@ -20,14 +20,14 @@ import numpy as np
 import torch
 
 import whence
-from benchmarks.harness import RUNS, Result, peak_memory
+from benchmarks.harness import RUNS, Result
 from whence.attribution import Attribution
 from whence.evaluate import LDS, compare, metasmoothness
 from whence.methods import MAGIC
 from whence.training import conv_net, mlp
 from whence.training.networks import smooth_conv_net
 from whence.training.replay import differentiate, state_bytes
-from whence.training.run import Run
+from whence.training.run import Run, Snapshot
 
 FULL = {
     "n": 1000,
@@ -205,13 +205,16 @@ def _kept(name: str, make: Callable[[], Attribution]) -> tuple[Attribution, dict
 
 
 def _costs(result: Result, study: whence.Study, batch: int, rounds: int, left_out: float, **_) -> None:
-    """In retrainings on 95 %, and in trainings on everything, where batch norm takes torch's faster way."""
+    """In retrainings on 95 %, and in trainings on everything, where batch norm takes torch's faster way.
+
+    With memory for the graphs of all steps, and for states only.
+    """
     trainer = study.trainer(engine={"stack": 1})
     some = whence.Subsets.uniform(study.n, 1 - left_out, 1).masks([0])
     all_of_them, seed, ids = np.ones((1, study.n), dtype=bool), np.zeros(1, dtype=int), study.target_ids
 
-    def metagradient(**groups):
-        return lambda: MAGIC(check=False, groups=groups).attribute(study)
+    def metagradient(memory=2**33, **groups):
+        return lambda: MAGIC(check=False, groups=groups, memory=memory).attribute(study)
 
     tasks = {
         "retraining": lambda: list(trainer.train(some, seed)),
@@ -219,6 +222,7 @@ def _costs(result: Result, study: whence.Study, batch: int, rounds: int, left_ou
         "one target": metagradient(one=ids[:1]),
         f"batch of {batch}, one by one": metagradient(**{str(i): [i] for i in ids[:batch]}),
         f"batch of {batch}, its mean": metagradient(mean=ids[:batch]),
+        f"batch of {batch}, its mean, in 64 MB": metagradient(2**26, mean=ids[:batch]),
     }
     seconds = {name: [] for name in tasks}
     threads = torch.get_num_threads()
@@ -247,7 +251,7 @@ def _costs(result: Result, study: whence.Study, batch: int, rounds: int, left_ou
         )
     last = np.array(seconds[f"batch of {batch}, its mean"]) / unit
     result.claim(
-        "cost of the metagradient of a batch of targets (their mean), in retrainings",
+        "cost of the metagradient of a batch of targets (its mean, graphs kept), in retrainings",
         float(np.median(last)),
         at_most=3,
         interval=(last.min(), last.max()),
@@ -258,38 +262,58 @@ def _costs(result: Result, study: whence.Study, batch: int, rounds: int, left_ou
 
 
 def _memory(result: Result, steps: tuple[int, ...], fanouts: tuple[int, ...], **_) -> None:
-    """Against the number of steps, of a perceptron whose states are large beside what a step needs."""
+    """States alive at the most and seconds against the number of steps; no graphs are kept."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     for total in steps:
-        for fanout in fanouts:
-            start = time.perf_counter()
-            peak = peak_memory(_replay, total, fanout)
-            wide, depth = min(fanout, total), max(1, int(np.ceil(np.log(total) / np.log(fanout) - 1e-9)))
+        for fanout in sorted({min(fanout, total) for fanout in fanouts}):
+            counting = _Counting(total)
+            start = time.process_time()
+            differentiate(counting, "margin", [0], fanout=fanout, memory=1)
+            depth = max(1, int(np.ceil(np.log(total) / np.log(fanout) - 1e-9)))
+            with counting.fork():
+                size = state_bytes(counting.start().state)
             result.row(
                 steps=total,
-                fanout=wide,
+                fanout=fanout,
                 depth=depth,
-                states_at_most=(wide - 1) * depth + 1,
-                states_mb=((wide - 1) * depth + 1) * _state_bytes() / 1e6,
-                peak_mb=peak / 1e6,
-                seconds=time.perf_counter() - start,
+                bound=(fanout - 1) * depth + 1,
+                states=_Held.most,
+                megabytes=_Held.most * size / 1e6,
+                steps_trained=counting.advanced,
+                processor_seconds=time.process_time() - start,
             )
+    torch.set_num_threads(threads)
 
 
-def _replay(steps: int, fanout: int) -> None:
-    torch.set_num_threads(1)
-    differentiate(_perceptron(steps), "margin", [0], fanout=fanout)
+class _Held(Snapshot):
+    """A snapshot that counts how many of its kind there are."""
+
+    alive = most = 0
+
+    def __del__(self) -> None:
+        _Held.alive -= 1
 
 
-def _state_bytes() -> int:
-    run = _perceptron(1)
-    with run.fork():
-        return state_bytes(run.start().state)
+class _Counting(Run):
+    """A run of so many steps of a perceptron."""
 
+    def __init__(self, steps: int) -> None:
+        stream = np.random.default_rng(0)
+        x, y = stream.normal(size=(20, 256)).astype(np.float32), np.arange(20) % 2
+        optimizer = whence.SGD(0.01, momentum=0.9)
+        recipe = whence.Recipe(partial(mlp, 256, 2, (64,)), epochs=steps, batch_size=20, optimizer=optimizer)
+        super().__init__(whence.Study((x, y), (x[:1], y[:1]), recipe))
+        _Held.alive = _Held.most = self.advanced = 0
 
-def _perceptron(steps: int) -> Run:
-    stream = np.random.default_rng(0)
-    x, y = stream.normal(size=(20, 1024)).astype(np.float32), np.arange(20) % 2
-    recipe = whence.Recipe(
-        partial(mlp, 1024, 2, (256,)), epochs=steps, batch_size=20, optimizer=whence.SGD(0.01, momentum=0.9)
-    )
-    return Run(whence.Study((x, y), (x[:1], y[:1]), recipe), 0)
+    def start(self) -> Snapshot:
+        return self._held(super().start())
+
+    def advance(self, at: Snapshot, t: int, weights: torch.Tensor) -> Snapshot:
+        self.advanced += 1
+        return self._held(super().advance(at, t, weights))
+
+    def _held(self, snapshot: Snapshot) -> Snapshot:
+        _Held.alive += 1
+        _Held.most = max(_Held.most, _Held.alive)
+        return _Held(*snapshot)

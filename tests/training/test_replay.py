@@ -97,6 +97,29 @@ def test_fanout_batches_of_targets_and_float32_change_nothing():
     assert close(differentiate(run, "margin", [4]).gradient, reference[[4]], 1e-10)
 
 
+@pytest.mark.parametrize("graphs", [0, 1, 3, 100])
+def test_kept_graphs_change_nothing(graphs, monkeypatch):
+    run = run_of("momentum")
+    reference = differentiate(run, "margin", range(TARGETS))
+    made = []
+    monkeypatch.setattr(Run, "graph_bytes", lambda *_: 10**6)
+    monkeypatch.setattr(Run, "advance", lambda *a: made.append(a) or advance(*a))
+    found = differentiate(run, "margin", range(TARGETS), fanout=100, memory=3 * 10**6 * graphs + 3 * 10**5)
+    assert close(found.gradient, reference.gradient, 1e-10) and close(found.outputs, reference.outputs, 1e-10)
+    assert len(made) == max(0, len(run) - graphs)
+
+
+advance = Run.advance
+
+
+def test_a_graph_takes_what_its_activations_take():
+    run = run_of("sgd", torch.float32, batch_size=20)
+    with run.fork():
+        one = run.graph_bytes(run.start(), run.weights(None))
+    activations = 20 * 3 * 9 * 4  # of the convolution
+    assert 10 * activations < one < 200 * activations
+
+
 def test_a_group_is_the_mean_over_its_targets(monkeypatch):
     run = run_of("momentum")
     each = differentiate(run, "margin", range(TARGETS))
@@ -152,16 +175,13 @@ def test_the_tree_brings_back_all_states_within_its_memory(steps, fanout):
             def __del__(self):
                 Counting.alive -= 1
 
-        def __len__(self):
-            return steps
-
         def advance(self, at, t, weights):
             assert at.t == t
             Counting.advanced += 1
             return Counting.At(t + 1)
 
     seen = []
-    for t, at in _backwards(Counting(), Counting.At(0), None, fanout):
+    for t, at in _backwards(Counting(), Counting.At(0), None, fanout, steps):
         assert at.t == t
         seen.append(t)
     assert seen == list(range(steps, -1, -1))

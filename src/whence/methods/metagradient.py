@@ -53,7 +53,8 @@ class MAGIC(Method):
     groups : name -> ids of targets. The rows of the attribution are then these groups, and the output that is
         explained is its mean over a group; a group costs as much as a single target.
     check : test the scores by a retraining and warn if they predict little of it (one training more).
-    memory : bytes that states and adjoints may take; what does not fit is computed again.
+    memory : bytes that states, adjoints and the graphs of steps may take, a third each; what does not fit is
+            computed again.
     adjoint : "float32", or "float64" where adjoints grow.
     together : targets that go through one step's graph at once; default one on a CPU, all on a GPU.
     device : "cpu", "cuda", ...; default the CPU.
@@ -69,7 +70,7 @@ class MAGIC(Method):
         keep: float = 0.5,
         groups: Mapping[str, Sequence[Any]] | None = None,
         check: bool = True,
-        memory: int = 2**30,
+        memory: int = 2**31,
         adjoint: str = "float32",
         together: int | None = None,
         device: str | None = None,

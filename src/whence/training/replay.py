@@ -41,19 +41,20 @@ def differentiate(
     weights: torch.Tensor | np.ndarray | None = None,
     fanout: int | None = None,
     together: int | None = None,
-    memory: int = 2**30,
+    memory: int = 2**31,
 ) -> Metagradient:
     """Outputs of a run and their derivatives by all example weights, at `weights` (default: all 1).
 
-    Targets share one way back, as many as fit. Memory is that of ``(fanout - 1) log_fanout(T) + 1`` states
-    and of one adjoint for each target, half of `memory` for either; the run is trained ``log_fanout(T)``
+    Targets share one way back, as many as fit. A third of `memory` each is for the adjoints, one for each
+    target; for states, ``(fanout - 1) log_fanout(T) + 1``; and for the graphs of the last steps, which are
+    kept from the way there, so that these steps are not computed again. The run is trained ``log_fanout(T)``
     times on top of the backward steps.
 
     Parameters
     ----------
     targets : positions of targets; a sequence of positions in the place of one stands for the mean over
         them, and costs as much as a single target.
-    fanout : children of each node in the tree of checkpoints; default what fits half of `memory` bytes, all
+    fanout : children of each node in the tree of checkpoints; default what fits a third of `memory` bytes, all
         states if they do.
     together : targets that go through a step's graph at once; default one on a CPU, all on a GPU.
     """
@@ -61,12 +62,13 @@ def differentiate(
     with run.fork():
         first = run.start()
         size = state_bytes(first.state)
-        passes = max(1, math.floor(memory / 2 / size))  # targets whose adjoints fit
-        fanout = fanout or fanout_for(len(run), size, memory // 2)
+        passes = max(1, memory // 3 // size)  # targets whose adjoints fit
+        graphs = min(len(run), memory // 3 // max(1, run.graph_bytes(first, chosen)))
+        fanout = fanout or fanout_for(len(run) - graphs, size, memory // 3)
         if fanout < 2:
             raise InputError(f"fanout must be at least 2, received {fanout}.")
         parts = [
-            _one_pass(run, first, output, targets[start : start + passes], chosen, fanout, together)
+            _one_pass(run, first, output, targets[start : start + passes], chosen, fanout, graphs, together)
             for start in range(0, len(targets), passes)
         ]
     return Metagradient(
@@ -83,24 +85,30 @@ def _one_pass(
     targets: Sequence[Group],
     weights: torch.Tensor,
     fanout: int,
+    graphs: int,
     together: int | None,
 ) -> Metagradient:
-    walk = _backwards(run, first, weights, fanout)
-    values, adjoint = run.terminal(next(walk)[1].state, output, targets)
+    walk = _backwards(run, first, weights, fanout, len(run) - graphs)
+    kept, at = [], next(walk)[1]
+    for t in range(len(run) - graphs, len(run)):
+        kept.append(run.record(at, t, weights))
+        at = kept[-1].after
+    values, adjoint = run.terminal(at.state, output, targets)
     gradient = torch.zeros(len(targets), run.n, dtype=torch.float64, device=run.device)
     names = len(first.state.parameters)
     norms = [_norm(adjoint[:names])]
-    for t, at in walk:
-        adjoint, share = run.pull_back(at, t, weights, adjoint, together)
+    for t in reversed(range(len(run))):
+        step = kept.pop() if kept else run.record(next(walk)[1], t, weights)
+        adjoint, share = step.pull_back(adjoint, together)
         gradient.index_add_(1, run.batches[t][0], share.to(torch.float64))
         norms.append(_norm(adjoint[:names]))
     return Metagradient(values, gradient.cpu().numpy(), np.array(norms[::-1]))
 
 
 def _backwards(
-    run: Run, first: Snapshot, weights: torch.Tensor, fanout: int
+    run: Run, first: Snapshot, weights: torch.Tensor, fanout: int, steps: int
 ) -> Iterator[tuple[int, Snapshot]]:
-    """Snapshots T, T-1, ..., 0 by a lazy tree: a node trains over its span, keeps where its children start,
+    """Snapshots before the steps T = `steps`, T-1, ..., 0, by a lazy tree: a node trains over its span, keeps where its children start,
     and lets each go when it is done with it (Engstrom et al. 2025, section 3.2)."""
 
     def span(lo: int, hi: int, at: Snapshot, last: bool) -> Iterator[tuple[int, Snapshot]]:
@@ -122,7 +130,7 @@ def _backwards(
             else:
                 yield from span(begin, end, start, False)
 
-    return span(0, len(run), first, True)
+    return span(0, steps, first, True) if steps else iter([(0, first)])
 
 
 def fanout_for(steps: int, state_bytes: int, memory: int) -> int:

@@ -6,10 +6,11 @@ import copy
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from whence.errors import InputError
 from whence.study.outputs import OUTPUTS
@@ -180,27 +181,48 @@ class Run:
             rows.append(row)
         return values, [torch.stack(parts) for parts in zip(*rows, strict=True)]
 
-    def pull_back(
-        self, at: Snapshot, t: int, weights: torch.Tensor, adjoint: Adjoint, together: int | None = None
-    ) -> tuple[Adjoint, torch.Tensor]:
-        """Adjoints before step `t` from those after it, and the step's share ``(targets, b)`` of the
-        gradient by the weights of its batch; `together` targets go through the graph at once (None: one on a
-        CPU, whose caches they would overflow, and all on a GPU)."""
+    def record(self, at: Snapshot, t: int, weights: torch.Tensor) -> Recorded:
+        """Step `t` with its graph, for its transposed derivative."""
         self._seat(at)
         leaves, state = _leaves(at.state, self.adjoint)
         mine = weights[self.batches[t][0]].to(self.adjoint).requires_grad_()
         with differentiable_statistics(), twice_differentiable():
-            after = floating(self.step(state, self.batch(t, self.adjoint), mine))
-        live = [i for i, tensor in enumerate(after) if tensor.requires_grad]
+            after = self.step(state, self.batch(t, self.adjoint), mine)
+        plain = _map(after, lambda v: v.detach().to(self.dtype) if v.is_floating_point() else v)
+        return Recorded([*leaves, mine], floating(after), self._snapshot(plain))
+
+    def graph_bytes(self, at: Snapshot, weights: torch.Tensor) -> int:
+        """About how much memory the graph of a step takes."""
+        with _Footprint() as footprint:
+            self.record(at, 0, weights)
+        return footprint.bytes
+
+
+class Recorded(NamedTuple):
+    """A step's graph: what it started from (the floating tensors of a state, then the weights of its batch),
+    the floating tensors that it came to, and these as a snapshot without a graph."""
+
+    leaves: list[torch.Tensor]
+    results: list[torch.Tensor]
+    after: Snapshot
+
+    def pull_back(self, adjoint: Adjoint, together: int | None = None) -> tuple[Adjoint, torch.Tensor]:
+        """Adjoints before the step from those after it, and its share ``(targets, b)`` of the gradient by the
+        weights of its batch. The graph is used up.
+
+        `together` targets go through it at once (None: one on a CPU, whose caches they would overflow, and
+        all on a GPU).
+        """
+        live = [i for i, tensor in enumerate(self.results) if tensor.requires_grad]
         count, parts = len(adjoint[0]), []
-        together = together or (1 if self.device.type == "cpu" else count)
+        together = together or (1 if adjoint[0].device.type == "cpu" else count)
         for start in range(0, count, together):
             part = slice(start, min(start + together, count))
             single = part.stop - start == 1
             parts.append(
                 torch.autograd.grad(
-                    [after[i] for i in live],
-                    [*leaves, mine],
+                    [self.results[i] for i in live],
+                    self.leaves,
                     [adjoint[i][start] if single else adjoint[i][part] for i in live],
                     retain_graph=part.stop < count,
                     is_grads_batched=not single,
@@ -212,9 +234,29 @@ class Run:
                 parts[-1] = tuple(None if g is None else g[None] for g in parts[-1])
         *before, share = (
             torch.cat(pieces) if pieces[0] is not None else leaf.new_zeros(count, *leaf.shape)
-            for pieces, leaf in zip(zip(*parts, strict=True), [*leaves, mine], strict=True)
+            for pieces, leaf in zip(zip(*parts, strict=True), self.leaves, strict=True)
         )
         return list(before), share
+
+
+class _Footprint(TorchDispatchMode):
+    """Bytes of all places in memory to which something is written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.places: dict[int, int] = {}
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        found = function(*args, **(kwargs or {}))
+        for tensor in found if isinstance(found, list | tuple) else [found]:
+            if isinstance(tensor, torch.Tensor):
+                place, size = tensor.untyped_storage().data_ptr(), tensor.untyped_storage().nbytes()
+                self.places[place] = max(size, self.places.get(place, 0))
+        return found
+
+    @property
+    def bytes(self) -> int:
+        return sum(self.places.values())
 
 
 def _size(group: Group) -> int:

@@ -41,9 +41,9 @@ class MAGIC(Method):
     gives the expectation instead: the mean of the derivatives of so many runs, each with its own seed and on
     its own random subset, which is what retrainings with fresh seeds call for.
 
-    Cost: one training, one more whose steps keep their graph, and about two for each target or group; it
-    works where training is smooth in the weights. Whether it is, is tested by retraining once without a
-    random twentieth of the examples, and warned of.
+    Cost: a training whose steps keep their graph (or, where graphs do not fit `memory`, one more without), and
+    for each target or group one to two. It works where training is smooth in the weights; whether it is, is
+    tested by retraining once without a random twentieth of the examples, and warned of.
 
     Parameters
     ----------

@@ -54,8 +54,8 @@ def differentiate(
     ----------
     targets : positions of targets; a sequence of positions in the place of one stands for the mean over
         them, and costs as much as a single target.
-    fanout : children of each node in the tree of checkpoints; default what fits a third of `memory` bytes, all
-        states if they do.
+    fanout : children of each node in the tree of checkpoints; default what fits a third of `memory` bytes,
+        all states if they do.
     together : targets that go through a step's graph at once; default one on a CPU, all on a GPU.
     """
     chosen = run.weights(weights)
@@ -108,8 +108,9 @@ def _one_pass(
 def _backwards(
     run: Run, first: Snapshot, weights: torch.Tensor, fanout: int, steps: int
 ) -> Iterator[tuple[int, Snapshot]]:
-    """Snapshots before the steps T = `steps`, T-1, ..., 0, by a lazy tree: a node trains over its span, keeps where its children start,
-    and lets each go when it is done with it (Engstrom et al. 2025, section 3.2)."""
+    """Snapshots before the steps T = `steps`, T - 1, ..., 0, by a lazy tree: a node trains over its span,
+    keeps where its children start, and lets each go when it is done with it (Engstrom et al. 2025, section
+    3.2)."""
 
     def span(lo: int, hi: int, at: Snapshot, last: bool) -> Iterator[tuple[int, Snapshot]]:
         size = -(-(hi - lo) // fanout)

@@ -41,17 +41,17 @@ class MAGIC(Method):
     gives the expectation instead: the mean of the derivatives of so many runs, each with its own seed and on
     its own random subset, which is what retrainings with fresh seeds call for.
 
-    Cost: a training whose steps keep their graph (or, where graphs do not fit `memory`, one more without), and
-    for each target or group one to two. It works where training is smooth in the weights; whether it is, is
-    tested by retraining once without a random twentieth of the examples, and warned of.
+    Cost: a training whose steps keep their graph (or, where graphs do not fit `memory`, one more without),
+    and for each target or group one to two. It works where training is smooth in the weights; whether it is,
+    is tested by retraining once without a random twentieth of the examples, and warned of.
 
     Parameters
     ----------
     seed : training seed of the run (of the first run).
     average : number of runs.
     keep : share of the training set in each of several runs; 1.0 varies the seed alone.
-    groups : name -> ids of targets. The rows of the attribution are then these groups, and the output that is
-        explained is its mean over a group; a group costs as much as a single target.
+    groups : name -> ids of targets. The rows of the attribution are then these groups, and the output that
+        is explained is its mean over a group; a group costs as much as a single target.
     check : test the scores by a retraining and warn if they predict little of it (one training more).
     memory : bytes that states, adjoints and the graphs of steps may take, a third each; what does not fit is
             computed again.

@@ -92,6 +92,33 @@ def test_groups_are_kept_or_dropped_whole():
     assert (masks.all(2).sum(1) == 10).all()
 
 
+def test_several_correlations_are_dealt_to_the_pairs_in_turn():
+    subsets = Subsets.correlated(400, 0.3, (0.2, 0.9, 1.0), seed=5)
+    assert [subsets.rho_of(pair) for pair in range(4)] == [0.2, 0.9, 1.0, 0.2]
+    again = Subsets.from_spec(json.loads(json.dumps(subsets.spec())))
+    assert again == subsets and again.rho_of(1) == 0.9
+    masks = subsets.masks(range(600)).reshape(100, 3, 2, 400)
+    for level, rho in enumerate((0.2, 0.9, 1.0)):
+        first, second = masks[:, level, 0].ravel(), masks[:, level, 1].ravel()
+        assert abs(np.corrcoef(first, second)[0, 1] - rho) < 0.02
+    one = Subsets.correlated(400, 0.3, 0.9, seed=5)
+    np.testing.assert_array_equal(one.masks([2, 3]), subsets.masks([2, 3]))
+
+
+@pytest.mark.parametrize("keep", [0.3, 0.5])
+def test_correlated_pairs_of_fixed_size(keep):
+    n, size = 200, round(200 * keep)
+    subsets = Subsets.correlated(n, keep, (0.0, 0.4, 1.0), seed=5, fixed_size=True)
+    assert Subsets.from_spec(json.loads(json.dumps(subsets.spec()))) == subsets
+    masks = subsets.masks(range(600))
+    assert set(masks.sum(1)) == {size}
+    assert abs(masks.mean(0) - keep).max() < 5 * np.sqrt(keep * (1 - keep) / 300)
+    for level, rho in enumerate((0.0, 0.4, 1.0)):
+        common = (masks[2 * level :: 6] & masks[2 * level + 1 :: 6]).sum(1)
+        assert len(set(common)) == 1  # the correlation is the same in every pair, up to rounding
+        assert abs((common[0] - size**2 / n) / (size * (n - size) / n) - rho) < 0.6 / (size * (n - size) / n)
+
+
 @pytest.mark.parametrize("rho", [0.0, 0.4, 1.0])
 def test_correlated_pairs_have_the_correlation_and_both_marginals(rho):
     masks = Subsets.correlated(500, 0.3, rho).masks(range(200))
@@ -128,6 +155,8 @@ def test_packing_loses_nothing(n, m, seed):
         (lambda: Subsets.stratified(np.zeros((3, 2))), r"shape \(n,\)"),
         (lambda: Subsets.grouped([0, 0, 0, 0]), "of 1 groups"),
         (lambda: Subsets.correlated(10, 0.5, 1.5), "rho must lie in"),
+        (lambda: Subsets.correlated(10, 0.5, (0.5, -1)), "rho must lie in"),
+        (lambda: Subsets.correlated(10, 0.5, ()), "rho must lie in"),
         (lambda: Subsets.leaving_out(5, []), "sets is empty"),
         (lambda: Subsets.leaving_out(5, [[5]]), r"names training example 5, but positions run from 0 to 4"),
         (lambda: Subsets.leaving_out(3, [[0, 1, 2]]), "removes all 3"),

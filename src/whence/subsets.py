@@ -137,22 +137,42 @@ class Subsets:
         return cls(n, "leaving_out", keep, 0, {"sets": removed})
 
     @classmethod
-    def correlated(cls, n: int, keep: float = 0.5, rho: float = 0.5, seed: int = 0) -> Subsets:
-        """Pairs of Bernoulli masks: masks ``2j`` and ``2j + 1`` agree on a coordinate with correlation `rho`.
+    def correlated(
+        cls,
+        n: int,
+        keep: float = 0.5,
+        rho: float | Sequence[float] = 0.5,
+        seed: int = 0,
+        fixed_size: bool = False,
+    ) -> Subsets:
+        """Pairs of masks: ``2j`` and ``2j + 1`` agree on a coordinate with correlation `rho`.
 
         Each coordinate of the second mask copies the first with probability `rho` and is drawn afresh
-        otherwise (the noise operator of Saunshi et al. 2023).
+        otherwise (the noise operator of Saunshi et al. 2023). Several values of `rho` are dealt to the pairs
+        in turn; a pair with rho 1 is one mask trained twice. With `fixed_size` both masks are uniform subsets
+        of ``round(keep * n)`` examples, and the second swaps so many members that the correlation is `rho` up
+        to rounding.
         """
         _check_keep(keep)
         _check_size(n, round(keep * n), keep)
-        if not 0 <= rho <= 1:
+        single = isinstance(rho, int | float | np.number)
+        values = [float(rho)] if single else [float(value) for value in rho]  # type: ignore[arg-type, union-attr]
+        if not values or not all(0 <= value <= 1 for value in values):
             raise InputError(f"rho must lie in [0, 1], received {rho}.")
-        return cls(n, "correlated", keep, seed, {"rho": float(rho)})
+        options: dict[str, Any] = {"rho": values[0] if single else values}
+        if fixed_size:
+            options["fixed_size"] = True
+        return cls(n, "correlated", keep, seed, options)
 
     @property
     def count(self) -> int | None:
         """Number of masks in the stream, None when it does not end."""
         return len(self.options["sets"]) if self.design == "leaving_out" else None
+
+    def rho_of(self, pair: int) -> float:
+        """The correlation of masks ``2 * pair`` and ``2 * pair + 1`` of a correlated stream, as asked for."""
+        rho = self.options["rho"]
+        return float(rho if isinstance(rho, float) else rho[pair % len(rho)])
 
     def mask(self, index: int) -> np.ndarray:
         """Mask number `index`, boolean ``(n,)``."""
@@ -187,6 +207,8 @@ class Subsets:
         for key, value in spec["options"].items():
             if key == "sets":
                 options[key] = [np.asarray(index, dtype=np.int64) for index in value]
+            elif key == "rho":
+                options[key] = value
             else:
                 options[key] = np.asarray(value, dtype=np.int64) if isinstance(value, list) else value
         if spec["design"] not in _DRAW:
@@ -229,9 +251,25 @@ def _draw_leaving_out(subsets: Subsets, index: int) -> np.ndarray:
 
 def _draw_correlated(subsets: Subsets, index: int) -> np.ndarray:
     u = subsets._uniforms(index // 2, 3 * subsets.n).reshape(3, subsets.n)
+    rho = subsets.rho_of(index // 2)
+    if subsets.options.get("fixed_size"):
+        first = _smallest(u[0], round(subsets.keep * subsets.n))
+        return first if index % 2 == 0 else _swapped(first, rho, u[1], u[2])
     first = u[0] < subsets.keep
-    mask = first if index % 2 == 0 else np.where(u[1] < subsets.options["rho"], first, u[2] < subsets.keep)
+    mask = first if index % 2 == 0 else np.where(u[1] < rho, first, u[2] < subsets.keep)
     return mask if mask.any() else _draw_uniform(subsets, index)
+
+
+def _swapped(mask: np.ndarray, rho: float, leaving: np.ndarray, entering: np.ndarray) -> np.ndarray:
+    """`mask` with members exchanged for others: swapping j lowers the correlation by ``j n / (k (n -
+    k))``."""
+    n, size = len(mask), int(mask.sum())
+    swaps = round((1 - rho) * size * (n - size) / n)
+    members, others = np.flatnonzero(mask), np.flatnonzero(~mask)
+    changed = mask.copy()
+    changed[members[_smallest(leaving[members], swaps)]] = False
+    changed[others[_smallest(entering[others], swaps)]] = True
+    return changed
 
 
 _DRAW = {

@@ -20,7 +20,7 @@ N = 10
 MASKS = all_masks(N)
 OUTPUTS = ridge_outputs(MASKS)
 KEEPS = pytest.mark.parametrize("keep", [0.3, 0.5])
-close = dict(rtol=0, atol=1e-10)
+close = {"rtol": 0, "atol": 1e-10}
 
 
 def mean(values, keep):

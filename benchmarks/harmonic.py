@@ -13,9 +13,8 @@ each).
 
 from __future__ import annotations
 
-import tempfile
+from dataclasses import fields, replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
@@ -30,7 +29,7 @@ from whence.methods import Datamodel
 FULL = {
     "small": {
         "mnist-mlp": {"study": partial(studies.mnist_mlp, 600, 300), "models": 8000},
-        "cifar2": {"study": partial(studies.cifar2, 500, 300), "models": 4000},
+        "cifar2": {"study": partial(studies.cifar2, 400, 300, epochs=16), "models": 3000},
     },
     "large": ("mnist-mlp", "cifar2"),
     "held_out_masks": 100,
@@ -92,19 +91,18 @@ def simulations(result, n, trainings, runs, keep):
     """Mean, spread and error of each estimator, and the claim on their spread."""
     truth = simulated.PARTS["linear"]
     spread = {}
-    with tempfile.TemporaryDirectory() as folder:
-        for count in trainings:
-            for design in simulated.DESIGNS:
-                found = simulated.estimates(design, n, count, keep, runs, Path(folder))
-                spread[design, count] = found.std(ddof=1)
-                result.row(
-                    simulated=design,
-                    trainings=count,
-                    true=truth,
-                    mean=found.mean(),
-                    spread=spread[design, count],
-                    rms_error=np.sqrt(((found - truth) ** 2).mean()),
-                )
+    for count in trainings:
+        for design in simulated.DESIGNS:
+            found = simulated.estimates(design, n, count, keep, runs)
+            spread[design, count] = found.std(ddof=1)
+            result.row(
+                simulated=design,
+                trainings=count,
+                true=truth,
+                mean=found.mean(),
+                spread=spread[design, count],
+                rms_error=np.sqrt(((found - truth) ** 2).mean()),
+            )
     for count in trainings:
         ours = next(
             value for (design, m), value in spread.items() if m == count and design.startswith("overlap")
@@ -252,24 +250,24 @@ def designs(result, study, blocks, trainings, keep):
         "pairs, rho 0.3, 0.6, 0.9, 1": ("pairs", (0.3, 0.6, 0.9, 1)),
         "overlap, independent masks": ("overlap", None),
     }.items():
-        splits = []
-        for block in range(blocks):
-            if rho is None:
-                subsets = whence.Subsets.bernoulli(study.n, keep, seed=block)
-            else:
-                subsets = whence.Subsets.correlated(study.n, keep, rho, seed=block)
-            bank = whence.retrain(
-                study,
-                trainings,
-                to=RUNS / f"harmonic-designs-{study.fingerprint[:8]}" / f"{estimator}-{block}.zarr",
-                subsets=subsets,
-                seed=block,
-                held_out_seeds=2 if rho is None else 1,
-                progress=False,
-            )
-            splits.append(variance_split(bank, estimator=estimator))
-        pooled = np.array([split.linear.value for split in splits])
-        each = np.stack([split.linear_per_target for split in splits])
+        if rho is None:
+            subsets = whence.Subsets.bernoulli(study.n, keep)
+        else:
+            subsets = whence.Subsets.correlated(study.n, keep, rho)
+        bank = whence.retrain(
+            study,
+            blocks * trainings,
+            to=RUNS / f"harmonic-{study.fingerprint[:8]}-{estimator}.zarr",
+            subsets=subsets,
+            validation=0,
+            held_out=0,
+        )
+        everything = bank.select()
+        shares = [
+            simulated.linear_share(_rows(everything, start, start + trainings), subsets, estimator)
+            for start in range(0, blocks * trainings, trainings)
+        ]
+        pooled, each = np.array([share for share, _ in shares]), np.stack([targets for _, targets in shares])
         spread[name] = pooled.std(ddof=1), np.sqrt(each.var(0, ddof=1).mean())
         result.row(
             design=name,
@@ -289,6 +287,13 @@ def designs(result, study, blocks, trainings, keep):
             at_most=0.5,
             interval=_ratio_interval(a / b, blocks),
         )
+
+
+def _rows(sample, start, stop):
+    """Rows `start` to `stop` of a sample; an even number keeps pairs whole."""
+    return replace(
+        sample, **{field.name: getattr(sample, field.name)[start:stop] for field in fields(sample)}
+    )
 
 
 def _ratio_interval(ratio, runs, draws=20_000):

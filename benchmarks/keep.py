@@ -22,8 +22,8 @@ from whence.methods import Datamodel
 
 FULL = {
     "studies": {
-        "mnist-mlp": {"study": partial(studies.mnist_mlp, 1000, 300), "halves": 2000},
-        "cifar2": {"study": partial(studies.cifar2, 1000, 300), "halves": 600},
+        "mnist-mlp": {"study": partial(studies.mnist_mlp, 1000, 300, epochs=20), "halves": 1200},
+        "cifar2": {"study": partial(studies.cifar2, 600, 300, epochs=16), "halves": 400},
     },
     "keeps": (0.1, 0.2, 0.5, 0.75),
     "held_out_masks": 60,

@@ -5,10 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 import whence
-from whence.evaluate import variance_split
+from whence.bank import Sample
+from whence.evaluate.harmonic.overlap import overlap
+from whence.evaluate.harmonic.pairs import pairs, published
+from whence.evaluate.harmonic.units import of_sample
 
 PARTS = {"linear": 0.6, "quadratic": 0.15, "cubic": 0.05, "seed": 0.2}
 MEAN = 1.0
+ESTIMATORS = {"published": published, "pairs": pairs, "overlap": overlap}
 DESIGNS = {
     "published, rho 0, 0.1, 0.2": ("published", (0, 0.1, 0.2)),
     "published, rho 0, 0.2, 0.4": ("published", (0, 0.2, 0.4)),
@@ -19,13 +23,10 @@ DESIGNS = {
 }
 
 
-def learner(n: int, keep: float, seed: int) -> whence.Study:
-    """One target; ``1 + linear + product of two linear forms + product of three + noise``, of total variance
-    1.
-
-    The forms of a product are of disjoint examples, which makes it purely of degree 2 or 3 under independent
-    coins."""
-    rng = np.random.default_rng(seed)
+def learner(n: int, keep: float, rng: np.random.Generator):
+    """``outputs(masks) -> (m, 1)``: ``1 + linear + product of two linear forms + product of three + noise``,
+    of total variance 1. The forms of a product are of disjoint examples, which makes it purely of degree 2 or
+    3 under independent coins."""
     forms = rng.normal(size=(6, n))
     owner = rng.permutation(n) % 5
     for i in range(5):
@@ -33,35 +34,32 @@ def learner(n: int, keep: float, seed: int) -> whence.Study:
     forms /= np.linalg.norm(forms, axis=1, keepdims=True)
     root = {part: np.sqrt(share) for part, share in PARTS.items()}
 
-    def train(mask, seed):
-        x = forms @ ((mask - keep) / np.sqrt(keep * (1 - keep)))
-        noise = np.random.default_rng(seed).normal()
-        value = root["linear"] * x[0] + root["quadratic"] * x[1] * x[2] + root["cubic"] * x[3] * x[4] * x[5]
-        return np.array([MEAN + value + root["seed"] * noise])
+    def outputs(masks):
+        x = (masks - keep) / np.sqrt(keep * (1 - keep)) @ forms.T
+        value = root["linear"] * x[:, 0] + root["quadratic"] * x[:, 1] * x[:, 2]
+        value += root["cubic"] * x[:, 3] * x[:, 4] * x[:, 5] + root["seed"] * rng.normal(size=len(masks))
+        return MEAN + value[:, None]
 
-    return whence.Study.from_function(train, n=n, targets=1)
+    return outputs
 
 
-def estimates(design: str, n: int, trainings: int, keep: float, runs: int, folder) -> np.ndarray:
+def estimates(design: str, n: int, trainings: int, keep: float, runs: int) -> np.ndarray:
     """``(runs,)`` estimated linear shares, each from its own learner and retrainings."""
     estimator, rho = DESIGNS[design]
     found = []
     for run in range(runs):
-        subsets = (
-            whence.Subsets.bernoulli(n, keep, seed=run)
-            if rho is None
-            else whence.Subsets.correlated(n, keep, rho, seed=run)
-        )
-        bank = whence.retrain(
-            learner(n, keep, run),
-            trainings,
-            to=folder / f"{len(list(folder.iterdir()))}.zarr",
-            subsets=subsets,
-            seed=run,
-            held_out_seeds=2 if rho is None else 1,
-            block=trainings,
-            workers=0,
-            progress=False,
-        )
-        found.append(variance_split(bank, estimator=estimator).linear.value)
+        if rho is None:
+            subsets = whence.Subsets.bernoulli(n, keep, seed=run)
+        else:
+            subsets = whence.Subsets.correlated(n, keep, rho, seed=run)
+        rows = np.arange(trainings)
+        masks = subsets.masks(rows)
+        outputs = learner(n, keep, np.random.default_rng(run))(masks)
+        found.append(linear_share(Sample(masks, outputs, rows, 0 * rows, rows, rows), subsets, estimator)[0])
     return np.array(found)
+
+
+def linear_share(sample: Sample, subsets: whence.Subsets, estimator: str) -> tuple[float, np.ndarray]:
+    """The linear share pooled over targets, and of each target, from rows at hand."""
+    found = ESTIMATORS[estimator](of_sample(sample, subsets))
+    return float(found.linear.sum() / found.total.sum()), found.linear / found.total

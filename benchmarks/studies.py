@@ -80,11 +80,11 @@ def mnist_logistic(n: int = 5000, targets: int = 500) -> whence.Study:
     return _study(_first(whence.datasets.mnist(), n, targets), recipe, "MNIST, logistic regression")
 
 
-def mnist_mlp(n: int = 5000, targets: int = 500) -> whence.Study:
+def mnist_mlp(n: int = 5000, targets: int = 500, epochs: int = 10) -> whence.Study:
     """The 784-128-64-10 perceptron on the same digits."""
     recipe = whence.Recipe(
         partial(mlp, 784, 10),
-        epochs=10,
+        epochs=epochs,
         batch_size=64,
         optimizer=whence.SGD(0.03, momentum=0.9, weight_decay=5e-4),
         precision="float32",
@@ -92,12 +92,12 @@ def mnist_mlp(n: int = 5000, targets: int = 500) -> whence.Study:
     return _study(_first(whence.datasets.mnist(), n, targets), recipe, "MNIST, MLP 128-64")
 
 
-def cifar2(n: int = 2000, targets: int = 500) -> whence.Study:
+def cifar2(n: int = 2000, targets: int = 500, epochs: int = 8) -> whence.Study:
     """Cats against dogs of CIFAR-10, a conv net of 22,000 weights."""
     data = whence.datasets.cifar10(classes=("cat", "dog"), batches=(1, 2)).sample(n, targets, seed=0)
     recipe = whence.Recipe(
         partial(conv_net, (3, 32, 32), 2, 32),
-        epochs=8,
+        epochs=epochs,
         batch_size=64,
         optimizer=whence.SGD(0.02, momentum=0.9, nesterov=True, weight_decay=5e-4),
         precision="float32",

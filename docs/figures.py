@@ -29,10 +29,11 @@ text { font: 13px system-ui, sans-serif; fill: #333 }
 
 def main():
     wanted = {}
-    for name, draw in {"sample_complexity": sample_complexity, "methods": methods}.items():
+    drawn = {"sample_complexity": sample_complexity, "methods": methods, "harmonic": harmonic, "keep": keep}
+    for name, draw in drawn.items():
         source = RESULTS / f"{name}.json"
         if source.exists():
-            wanted |= draw(json.loads(source.read_text(encoding="utf-8")))
+            wanted |= draw(json.loads(source.read_text(encoding="utf-8")), wanted)
         else:
             print(f"no {source.name} yet: run python -m benchmarks {name}")
     stale = [path for path, text in wanted.items() if not up_to_date(path, text)]
@@ -40,14 +41,14 @@ def main():
         sys.exit(f"not up to date: {', '.join(map(str, stale))}; run python docs/figures.py")
 
 
-def sample_complexity(result):
+def sample_complexity(result, wanted):
     return {
         DOCS / "images" / "sample_complexity.svg": learning_curves(result["rows"]),
         DOCS / "how-to" / "how-many-models.md": page(result),
     }
 
 
-def methods(result):
+def methods(result, wanted):
     sys.path.insert(0, str(DOCS))
     import method_figures
 
@@ -56,6 +57,31 @@ def methods(result):
         DOCS / "images" / "methods.svg": method_figures.cost_curve(result, study),
         where: method_figures.page(where.read_text(encoding="utf-8"), result, study),
     }
+
+
+def harmonic(result, wanted):
+    sys.path.insert(0, str(DOCS))
+    import harmonic_figures as figures
+
+    title = "R2 on unseen retrainings against the number of models"
+    where = DOCS / "how-to" / "how-linear.md"
+    return {
+        DOCS / "images" / "harmonic.svg": learning_curves(figures.curves(result), "R2", title),
+        where: figures.split_page(written(where, wanted), result),
+    }
+
+
+def keep(result, wanted):
+    sys.path.insert(0, str(DOCS))
+    import harmonic_figures as figures
+
+    where = DOCS / "how-to" / "how-linear.md"
+    return {where: figures.keep_page(written(where, wanted), result)}
+
+
+def written(path, wanted):
+    """A page as it will be: two results may write into one."""
+    return wanted[path] if path in wanted else path.read_text(encoding="utf-8")
 
 
 def up_to_date(path, text):
@@ -94,8 +120,8 @@ def interval(row):
     return "" if row.get("low") is None else f"{row['low']:.3f} to {row['high']:.3f}"
 
 
-def learning_curves(rows):
-    """SVG: a line with its band for each method over the number of models; ceiling and baselines broken."""
+def learning_curves(rows, what="LDS", title="LDS on unseen retrainings against the number of models"):
+    """SVG: a line with its band for each method over the number of models; ceilings and baselines broken."""
     lines = {}
     for row in rows:
         if row["models"] > 0:
@@ -116,7 +142,7 @@ def learning_curves(rows):
     end = WIDTH - RIGHT
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img">',
-        f"<title>LDS on unseen retrainings against the number of models</title><style>{STYLE}</style>",
+        f"<title>{title}</title><style>{STYLE}</style>",
     ]
     for tick in range(math.ceil(bottom * 5), math.floor(top * 5) + 1):
         height = y(tick / 5)
@@ -129,11 +155,11 @@ def learning_curves(rows):
     parts += [text(x(count), HEIGHT - BOTTOM + 20, f"{count:,}", "middle") for count in shown]
     parts.append(text((LEFT + end) / 2, HEIGHT - 8, "retrained models", "middle"))
     parts.append(
-        f'<text transform="translate(14 {HEIGHT / 2 - 20}) rotate(-90)" text-anchor="middle">LDS</text>'
+        f'<text transform="translate(14 {HEIGHT / 2 - 20}) rotate(-90)" text-anchor="middle">{what}</text>'
     )
     labels = []
     for row in flat:  # what no retraining of ours changes: the ceiling and the baselines
-        dash = "5 4" if row["method"] == "noise ceiling" else "1 3"
+        dash = "5 4" if row["method"].endswith("ceiling") else "1 3"
         height = y(row["lds"])
         parts.append(f'<path d="M{LEFT} {height:.1f}H{end}" stroke="#888" stroke-dasharray="{dash}"/>')
         labels.append((height, row["method"], "#888"))

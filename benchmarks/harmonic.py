@@ -41,11 +41,11 @@ FULL = {
 }
 QUICK = FULL | {
     "small": {
-        "mnist-mlp": {"study": partial(studies.mnist_mlp, 100, 60), "models": 900},
-        "cifar2": {"study": partial(studies.cifar2, 100, 60), "models": 300},
+        "mnist-mlp": {"study": partial(studies.mnist_mlp, 100, 60), "models": 500},
+        "cifar2": {"study": partial(studies.cifar2, 80, 60), "models": 160},
     },
     "large": (),
-    "held_out_masks": 40,
+    "held_out_masks": 30,
     "held_out_seeds": 2,
     "designs": {"study": partial(studies.mnist_mlp, 100, 60), "blocks": 4, "trainings": 120},
     "simulated": {"n": 200, "trainings": (400,), "runs": 12},
@@ -152,7 +152,7 @@ def against_datamodels(result, name, bank, bootstrap, methods):
                 lds_low=score.interval[0],
                 lds_high=score.interval[1],
                 lds_ceiling=top_lds.value,
-                forecast_r2=forecast(split, models) if method == "ridge" else float("nan"),
+                forecast_r2=float(forecast(split, models)) if method == "ridge" else float("nan"),
                 forecast_lds=expected_lds(split, models) if method == "ridge" else float("nan"),
             )
     claims(result, name, split, [p for p in points if p[0] == "ridge"], points)
@@ -213,12 +213,14 @@ def claims(result, name, split, ridge, points):
 
 def forecast(split, models, limit=None, examples=None):
     """R2 of ridge at `models` retrainings: what is not missed of the ceiling, less the error of the
-    intercept."""
+    intercept.
+
+    `models`, `limit` and `examples` may be arrays that broadcast."""
     top, single = split.best_r2().value, split.best_r2(1).value
     limit = top if limit is None else limit
     share = np.clip(limit * single / top, 1e-6, 1 - 1e-6)
-    ratio = np.asarray(models / (split.n if examples is None else examples))
-    return float(limit * (1 - missed(ratio, share)) - top / single / models)
+    ratio = np.asarray(models) / (split.n if examples is None else examples)
+    return limit * (1 - missed(ratio, share)) - top / single / np.asarray(models)
 
 
 def curve_limit(split, ridge, draws=200):
@@ -229,8 +231,8 @@ def curve_limit(split, ridge, draws=200):
     models = np.array([point[1] for point in ridge])
     seen = np.array([point[2].r2 for point in ridge])
     error = np.array([(point[2].interval[1] - point[2].interval[0]) / (2 * NORMAL) for point in ridge])
-    limits, examples = np.linspace(0.02, 1, 99), split.n * np.geomspace(1 / 3, 3, 41)
-    surface = np.array([[[forecast(split, m, c, e) for m in models] for e in examples] for c in limits])
+    limits, examples = np.linspace(0.02, 1, 197), split.n * np.geomspace(1 / 3, 3, 81)
+    surface = forecast(split, models, limits[:, None, None], examples[:, None])
     rng = np.random.default_rng(0)
     noise = rng.standard_normal((draws + 1, 1)) + rng.standard_normal((draws + 1, len(models)))
     noise[0] = 0

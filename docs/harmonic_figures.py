@@ -16,10 +16,9 @@ def curves(result):
     rows = []
     for study in studies:
         mine = [row for row in points if row["study"] == study]
-        rows += [
-            {"method": study, "models": row["models"], "lds": row["r2"], "low": row["low"], "high": row["high"]}
-            for row in mine
-        ]
+        for row in mine:
+            rows.append({"method": study, "models": row["models"], "lds": row["r2"]})
+            rows[-1] |= {"low": row["low"], "high": row["high"]}
         rows.append({"method": f"{study}: ceiling", "models": 0, "lds": mine[-1]["r2_ceiling"]})
     return rows
 
@@ -58,10 +57,8 @@ def split_page(text, result):
         "| | mean | spread |",
         "|---|---:|---:|",
     ]
-    words += [
-        f"| {row['simulated']} | {row['mean']:.2f} | {row['spread']:.2f} |" for row in simulated if "
-        f"row["trainings"] == most
-    ]
+    chosen = [row for row in simulated if row["trainings"] == most]
+    words += [f"| {row['simulated']} | {row['mean']:.2f} | {row['spread']:.2f} |" for row in chosen]
     words += ["", "Repeat it with `python -m benchmarks harmonic`; `make docs` writes it here."]
     return replaced(text, "harmonic", "\n".join(words))
 
@@ -71,13 +68,13 @@ def keep_page(text, result):
     words = []
     for study in dict.fromkeys(row["study"] for row in result["rows"] if "judged_at" in row):
         cells = [row for row in result["rows"] if row["study"] == study and "judged_at" in row]
-        about = {row["keep"]: row for row in result["rows"] if "keep" in row and row["study"].startswith(f"{study},")}
+        own = [row for row in result["rows"] if "keep" in row and row["study"].startswith(f"{study},")]
+        about = {row["keep"]: row for row in own}
         judges = sorted({row["judged_at"] for row in cells})
         name = next(iter(about.values()))["study"]
         words += [
-            f"{name}: LDS of ridge datamodels by the fraction they were estimated at and judged at, as many "
-            f"training steps "
-            "for each.",
+            f"{name}: LDS of ridge datamodels by the fraction they were estimated at and judged at, with "
+            "as many training steps for each.",
             "",
             f"| estimated at | {' | '.join(f'at {judge:g}' for judge in judges)} | models | seconds a model "
             f"| linear |",

@@ -7,11 +7,19 @@ import numpy as np
 import pytest
 
 from tests.evaluate.harmonic.learners import all_masks, fixed_masks, probabilities, projected, ridge_outputs
+from whence.attribution import Attribution
 from whence.bank import Sample
-from whence.evaluate.harmonic import coefficients, degree_weights
+from whence.evaluate.harmonic import (
+    best_linear,
+    coefficients,
+    degree_weights,
+    exact_group_effect,
+    group_effect,
+)
 from whence.evaluate.harmonic.overlap import overlap
 from whence.evaluate.harmonic.pairs import nonnegative_least_squares, pairs, published
 from whence.evaluate.harmonic.units import of_sample
+from whence.methods import Datamodel
 from whence.subsets import Subsets
 
 
@@ -104,6 +112,23 @@ def test_estimators_converge_to_the_exact_split(keep):
     np.testing.assert_allclose(paired.linear / linear, 1, atol=0.15)
     np.testing.assert_allclose(paired.seed, noise**2, rtol=0.03)
     np.testing.assert_allclose(published(drawn(keep, 200_000, (0, 0.2, 0.4))).linear / linear, 1, atol=0.25)
+
+
+def test_group_effects_of_a_fitted_datamodel_converge_to_the_linear_terms():
+    keep, group = 0.3, [1, 4, 7]
+    found = drawn(keep, 40_000, noise=0.3)
+    fit = Datamodel("ols").fit(found.masks, found.means)
+    datamodel = Attribution(fit.weight, bias=fit.bias, calibrated=True, keep=keep)
+    weight, _ = best_linear(coefficients(OUTPUTS, keep), keep)
+    ids = [datamodel.train_ids[i] for i in group]
+    for contrast, factor in (("deletion", -keep), ("addition", 1 - keep), ("inclusion", 1)):
+        predicted = group_effect(datamodel, [ids], contrast)[:, 0]
+        np.testing.assert_allclose(predicted, factor * weight[:, group].sum(1), atol=0.03)
+    # and what leaving the group out of random subsets does, measured, converges to the exact effect
+    index = found.masks @ (1 << np.arange(N))
+    change = OUTPUTS[index & ~(1 << np.array(group)).sum()] - found.means
+    exact = exact_group_effect(coefficients(OUTPUTS, keep), group, keep)
+    assert (abs(change.mean(0) - exact) < 4 * change.std(0) / np.sqrt(len(change))).all()
 
 
 def test_the_standard_error_of_the_overlap_is_its_spread():

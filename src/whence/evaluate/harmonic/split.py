@@ -98,8 +98,7 @@ class VarianceSplit(Result):
     def best_r2(self, seeds: int | None = None) -> Share:
         """The highest R2 a linear datamodel can reach on outputs averaged over `seeds` retrainings of each
         held-out mask (default: as the bank's held-out part), pooled over targets as in `prediction_error`."""
-        left = self._left(seeds)
-        return self._share(lambda a, b, c: (a, np.zeros_like(a), np.zeros_like(a)), self._judged(left), left)
+        return self._best(self._left(seeds))
 
     def best_lds(self, seeds: int | None = None, rank: Rank = "spearman") -> Share:
         """The highest LDS a linear datamodel can reach: the mean over targets of the root of each target's
@@ -132,23 +131,23 @@ class VarianceSplit(Result):
         return Share(float(convert(np.asarray(value), rank)), (ends[0], ends[1]))
 
     @property
-    def of_determined(self) -> float | None:
+    def of_determined(self) -> Share | None:
         """The linear share of what the subset determines, ``linear / (linear + nonlinear)``; None without
-        repeats."""
-        if self.nonlinear is None:
-            return None
-        return self.linear.value / max(self.linear.value + self.nonlinear.value, 1e-300)
+        repeats. It is the best R2 on outputs averaged over ever more seeds."""
+        return None if self.components.seed is None else self._best(1.0)
 
     @property
     def verdict(self) -> str:
         """One plain sentence."""
-        if self.of_determined is None or self.seed is None or self.nonlinear is None:
+        found = self.of_determined
+        if found is None or self.seed is None:
             return (
                 f"At most {max(self.linear.value, 0):.0%} of the variance of one retraining can be explained "
-                f"by a linear "
-                "datamodel; how much of the rest is seed noise is unknown, for no mask was trained twice."
+                "by a linear datamodel; how much of the rest is seed noise is unknown, for no mask was "
+                "trained "
+                "twice."
             )
-        share = self.of_determined
+        share, low, high = (min(max(value, 0), 1) for value in (found.value, *found.interval))
         how = next(words for least, words in _VERDICTS if share > least)
         noise = ""
         if self.seed.value > 0.3:
@@ -156,9 +155,9 @@ class VarianceSplit(Result):
                 f"; {self.seed.value:.0%} of what one retraining says is seed noise, which averaging removes"
             )
         return (
-            f"The model is {how} in its data at keep {self.keep:g}: {share:.0%} of what the subset "
-            f"determines is "
-            f"linear{noise}."
+            f"The model is {how} in its data at keep {self.keep:g}: {share:.0%} [{low:.0%}, {high:.0%}] of "
+            f"what the "
+            f"subset determines is linear{noise}."
         )
 
     def table(self) -> Table:
@@ -227,11 +226,10 @@ class VarianceSplit(Result):
     def _judged_per_target(self, left: float) -> np.ndarray:
         return by_target(self._judged(left)[None], len(self.target_ids))[0]
 
-    def _share(self, top: Any, below: np.ndarray, left: float) -> Share:
-        ones = np.ones_like(below)
-        return share_of(
-            self.components, top(ones, ones, ones), below, (0.0, 1.0, -left), len(self.target_ids)
-        )
+    def _best(self, left: float) -> Share:
+        ones, zeros = np.ones_like(self.components.total), np.zeros_like(self.components.total)
+        top = (ones, zeros, zeros)
+        return share_of(self.components, top, self._judged(left), (0.0, 1.0, -left), len(self.target_ids))
 
 
 def share_of(

@@ -186,29 +186,18 @@ def claims(result, name, split, ridge, points):
             at_most=0,
             interval=worst,
         )
-    error = ridge[-1][2]
-    gap = error.r2 - forecast(split, ridge[-1][1])
-    joint = np.hypot((error.interval[1] - error.interval[0]) / 2, NORMAL * top_r2.standard_error)
+    implied = implied_ceiling(split, *ridge[-1][1:3])
+    gap = implied[0] - top_r2.value
+    joint = np.hypot((implied[2] - implied[1]) / 2, NORMAL * top_r2.standard_error)
     result.claim(
-        f"{name}: R2 of ridge minus the forecast from the split alone, {ridge[-1][1]:,} models, over the "
-        f"joint half-width",
+        f"{name}: ceiling that ridge's R2 at {ridge[-1][1]:,} models implies against the split's (difference "
+        f"over the "
+        "joint half-width)",
         abs(gap) / joint,
         at_most=1,
         interval=((gap - joint) / joint, (gap + joint) / joint),
     )
-    limit, spread = curve_limit(split, ridge)
-    joint = NORMAL * np.hypot(spread, top_r2.standard_error)
-    result.claim(
-        f"{name}: limit of ridge's R2 curve minus the split's ceiling, over the joint half-width",
-        abs(limit - top_r2.value) / joint,
-        at_most=1,
-        interval=((limit - top_r2.value - joint) / joint, (limit - top_r2.value + joint) / joint),
-    )
-    result.details.setdefault("limits", {})[name] = {
-        "limit": limit,
-        "standard_error": spread,
-        "ceiling": top_r2.value,
-    }
+    result.details.setdefault("implied", {})[name] = {"implied": implied, "ceiling": top_r2.value}
 
 
 def forecast(split, models, limit=None, examples=None):
@@ -223,24 +212,14 @@ def forecast(split, models, limit=None, examples=None):
     return limit * (1 - missed(ratio, share)) - top / single / np.asarray(models)
 
 
-def curve_limit(split, ridge, draws=200):
-    """Where ridge's curve tends to by itself, limit and number of examples both free; with its standard
-    error.
+def implied_ceiling(split, models, error):
+    """The ceiling, with its interval, at which the forecast for `models` retrainings is the R2 that was
+    found.
 
-    Points share their judges, so half of the variance of each is drawn in common."""
-    models = np.array([point[1] for point in ridge])
-    seen = np.array([point[2].r2 for point in ridge])
-    error = np.array([(point[2].interval[1] - point[2].interval[0]) / (2 * NORMAL) for point in ridge])
-    limits, examples = np.linspace(0.02, 1, 197), split.n * np.geomspace(1 / 3, 3, 81)
-    surface = forecast(split, models, limits[:, None, None], examples[:, None])
-    rng = np.random.default_rng(0)
-    noise = rng.standard_normal((draws + 1, 1)) + rng.standard_normal((draws + 1, len(models)))
-    noise[0] = 0
-    found = []
-    for values in seen + error * noise / np.sqrt(2):
-        loss = (((surface - values) / error) ** 2).sum(-1)
-        found.append(limits[np.unravel_index(loss.argmin(), loss.shape)[0]])
-    return float(found[0]), float(np.std(found[1:]))
+    The more retrainings an example, the less of it is the forecast's and the more the datamodel's own."""
+    limits = np.linspace(1e-3, 1, 1000)
+    curve = forecast(split, models, limits)
+    return [float(np.interp(value, curve, limits)) for value in (error.r2, *error.interval)]
 
 
 def designs(result, study, blocks, trainings, keep):

@@ -6,9 +6,9 @@ datamodels fitted to ever more retrainings approach, from below, the ceiling tha
 fitting one? And on the perceptron again: what is the spread of the published design, and of ours, at equal
 trainings?
 
-The small studies are retrained for this (banks under runs/, so a run that was stopped goes on); the large
-ones read the banks of the benchmark `methods`, and make them where they are not there (about 25 minutes
-each).
+The small studies are retrained for this (banks under runs/, so a run that was stopped goes on), on so few
+examples that many times more retrainings than examples can be had; the large ones read the banks of the
+benchmark `methods`, and make them where they are not there (another five to ten minutes each).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ FULL = {
         "mnist-mlp": {"study": partial(studies.mnist_mlp, 600, 300), "models": 8000},
         "cifar2": {"study": partial(studies.cifar2, 400, 300, epochs=16), "models": 3000},
     },
-    "large": ("mnist-mlp", "cifar2"),
+    "large": ("mnist-mlp", "cifar2", "mnist-lr", "sst2"),
     "held_out_masks": 100,
     "held_out_seeds": 5,
     "designs": {"study": partial(studies.mnist_mlp, 600, 300), "blocks": 12, "trainings": 200},
@@ -152,8 +152,8 @@ def against_datamodels(result, name, bank, bootstrap, methods):
                 lds_low=score.interval[0],
                 lds_high=score.interval[1],
                 lds_ceiling=top_lds.value,
-                forecast_r2=float(forecast(split, models)) if method == "ridge" else float("nan"),
-                forecast_lds=expected_lds(split, models) if method == "ridge" else float("nan"),
+                forecast_r2=float(forecast(split, models)) if method == "ridge" else None,
+                forecast_lds=expected_lds(split, models) if method == "ridge" else None,
             )
     claims(result, name, split, [p for p in points if p[0] == "ridge"], points)
     result.details.setdefault("splits", {})[name] = (

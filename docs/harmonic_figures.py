@@ -86,7 +86,8 @@ def keep_page(text, result):
             mine = about[keep]
             words.append(
                 f"| {keep:g} | {' | '.join(each)} | {mine['models']:,} | {mine['seconds_per_model']:.2g} | "
-                f"{mine['linear_of_determined']:.0%} |"
+                f"{_percent(mine['linear_of_determined'])} ({_percent(mine['low'])} to "
+                f"{_percent(mine['high'])}) |"
             )
         words.append("")
     words += [
@@ -98,3 +99,7 @@ def keep_page(text, result):
 
 def _range(row):
     return f"{row['share']:.3f} ({row['low']:.3f} to {row['high']:.3f})"
+
+
+def _percent(share):
+    return f"{min(max(share, 0), 1):.0%}"

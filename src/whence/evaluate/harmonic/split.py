@@ -71,7 +71,7 @@ class VarianceSplit(Result):
 
     Shares refer to subsets drawn as the bank's are, of fixed size or by coins; between the two the linear
     share differs by O(1/n), and by what the size of the subset alone does. Intervals are normal, for other
-    masks, seeds *and* targets of the same kind.
+    masks, seeds *and* targets of the same kind; they err on the wide side.
     """
 
     linear: Share

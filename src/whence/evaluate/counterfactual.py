@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,17 +17,20 @@ import numpy as np
 
 from whence.errors import InputError
 from whence.evaluate.agreement import Agreement, agreement
-from whence.evaluate.removals import KINDS, check, choose_targets, sets_of
+from whence.evaluate.removals import (
+    KINDS,
+    check,
+    choose_targets,
+    columns_in,
+    leave_out,
+    rows_in,
+    sets_of,
+)
 from whence.evaluate.result import Result, table, with_interval
-from whence.subsets import Subsets
 
 if TYPE_CHECKING:
     from whence.attribution import Attribution
-    from whence.bank import Bank
     from whence.study import Study
-
-# Keeps training seeds apart from those of the bank that an attribution was fitted to, also with equal `seed`.
-_FRESH = 1 << 40
 
 
 @dataclass(frozen=True)
@@ -165,8 +167,6 @@ def counterfactual(
     InputError : unknown targets or kinds, k out of range, an attribution of another training set or of a
         vector output.
     """
-    from whence.retraining import retrain  # the executor stack loads only where something is trained
-
     output = check(attribution, study, k, kinds, retrainings)
     rng = np.random.default_rng(seed)
     chosen = choose_targets(attribution, targets, rng)
@@ -178,30 +178,26 @@ def counterfactual(
     ]
     wanted = retrainings * math.sqrt(len(sets)) if controls is None else controls
     copies = max(1, math.ceil(wanted / retrainings))
-    position = {identity: i for i, identity in enumerate(study.train_ids.tolist())}
-    columns = np.array([position[identity] for identity in attribution.train_ids.tolist()])
-    empty: list[list[int]] = [[]] * copies
-    subsets = Subsets.leaving_out(study.n, [*empty, *(columns[removed].tolist() for *_, removed in sets)])
-
-    with tempfile.TemporaryDirectory() as scratch:
-        bank = retrain(
-            study,
-            len(empty + sets) * retrainings,
-            subsets=subsets,
-            validation=0.0,
-            held_out=0.0,
-            seeds=retrainings,
-            seed=seed + _FRESH,
-            to=os.path.join(scratch, "counterfactual.zarr") if to is None else to,
-            workers=workers,
-            progress=progress,
-        )
-        return _compare(attribution, bank, sets, copies, output, retrainings, bootstrap, seed)
+    columns = columns_in(attribution, study)
+    outputs = leave_out(
+        study,
+        [*[[]] * copies, *(columns[removed].tolist() for *_, removed in sets)],
+        retrainings,
+        output,
+        seed=seed,
+        to=to,
+        workers=workers,
+        progress=progress,
+    )
+    mine = rows_in(attribution, study)
+    return _compare(
+        attribution, [part[:, mine] for part in outputs], sets, copies, output, retrainings, bootstrap, seed
+    )
 
 
 def _compare(
     attribution: Attribution,
-    bank: Bank,
+    outputs: list[np.ndarray],
     sets: list[tuple[int, str, int, np.ndarray]],
     copies: int,
     output: str,
@@ -209,11 +205,7 @@ def _compare(
     bootstrap: int,
     seed: int,
 ) -> Counterfactual:
-    sample = bank.select("train", output)
-    at = {identity: i for i, identity in enumerate(np.asarray(bank.target_ids).tolist())}
-    columns = [at[identity] for identity in attribution.target_ids.tolist()]
-    outputs, mask_index = np.asarray(sample.outputs, np.float64)[:, columns], np.asarray(sample.mask_index)
-    control = outputs[mask_index < copies]
+    control = np.concatenate(outputs[:copies])
     if len(control) < 2:
         raise InputError(
             "fewer than 2 retrainings on the full training set gave finite outputs; mend the recipe first."
@@ -224,7 +216,7 @@ def _compare(
     everywhere: list[tuple[np.ndarray, np.ndarray]] = []
     ids = attribution.train_ids
     for number, (target, kind, size, removed) in enumerate(sets):
-        own = outputs[mask_index == copies + number]
+        own = outputs[copies + number]
         if len(own) < 2:
             continue
         realised = own.mean(0) - base
@@ -264,14 +256,14 @@ def _compare(
         overall=_agreement_of(rows, bootstrap, seed),
         by_kind=by_kind,
         all_targets=agreement(
-            predicted_all, realised_all, np.repeat(owners, len(columns)), min(bootstrap, 200), seed
+            predicted_all, realised_all, np.repeat(owners, control.shape[1]), min(bootstrap, 200), seed
         ),
         attainable=float(np.sqrt(max(0.0, 1 - noise / spread))) if spread > 0 else None,
         n=attribution.shape[-1],
         targets=len(set(owners.tolist())),
         retrainings=retrainings,
         controls=len(control),
-        trained=len(outputs),
+        trained=sum(map(len, outputs)),
         failed=len(sets) - len(rows),
         output=output,
         units=attribution.units,

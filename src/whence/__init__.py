@@ -19,7 +19,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from whence import evaluate, methods, study
+    from whence import applications, evaluate, methods, study
     from whence.attribution import Attribution, Effect
     from whence.bank import Bank
     from whence.errors import InputError
@@ -67,6 +67,7 @@ _WHERE: dict[str, str] = {
 _ROOMS: dict[str, str] = {
     "methods": "whence.methods",
     "evaluate": "whence.evaluate",
+    "applications": "whence.applications",
     "report": "whence.report",
     "study": "whence.study",
     "datasets": "whence.study.datasets",
@@ -93,6 +94,7 @@ __all__ = [
     "InputError",
     "methods",
     "evaluate",
+    "applications",
     "report",
     "study",
     "datasets",

@@ -8,15 +8,16 @@ draw, so that a room that finds something does not depend on a room that shows i
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 import numpy as np
 
 from whence.errors import InputError
 
-CHART_KINDS = ("bars", "scatter", "lines", "histogram")
+CHART_KINDS = ("bars", "scatter", "lines", "steps", "histogram")
 
 
 @dataclass(frozen=True)
@@ -55,13 +56,17 @@ class Series:
 
 @dataclass(frozen=True)
 class Chart:
-    """A figure as data: a kind, its series, and what the axes are (with units)."""
+    """A figure as data: a kind, its series, and what the axes are (with units).
 
-    kind: Literal["bars", "scatter", "lines", "histogram"]
+    "steps" are lines that keep their height up to the next point.
+    """
+
+    kind: Literal["bars", "scatter", "lines", "steps", "histogram"]
     series: Sequence[Series]
     x_title: str = ""
     y_title: str = ""
     diagonal: bool = False  # a scatter of predicted against realised wants the line y = x
+    log_x: bool = False  # sizes that span orders of magnitude
 
     def __post_init__(self) -> None:
         if self.kind not in CHART_KINDS:
@@ -99,6 +104,33 @@ class Examples:
 
 
 @dataclass(frozen=True)
+class Pairs:
+    """Targets beside training examples, for a person to say of each pair whether the two are the same thing.
+
+    Parameters
+    ----------
+    caption : str
+    targets, train : sequences of int of equal length
+        Positions (0-based) in the study.
+    notes : sequence of str, optional
+        One short line under each pair, such as its suspicion.
+    """
+
+    caption: str
+    targets: Sequence[int]
+    train: Sequence[int]
+    notes: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        notes = len(self.targets) if self.notes is None else len(self.notes)
+        if not len(self.targets) == len(self.train) == notes:
+            raise InputError(
+                f"`targets`, `train` and `notes` of pairs have {len(self.targets)}, {len(self.train)} and "
+                f"{notes} entries; give one of each for a pair."
+            )
+
+
+@dataclass(frozen=True)
 class Table:
     """Columns and rows, in the order in which they are to be read.
 
@@ -129,6 +161,7 @@ class Finding:
     table : Table, optional
     chart : Chart, optional
     examples : sequence of Examples, optional
+    pairs : Pairs, optional
     verified : str or None
         How the conclusion was checked by retraining ("removed together in 20 fresh retrainings"). None
         means that it was not, and is shown as such.
@@ -143,6 +176,7 @@ class Finding:
     table: Table | None = None
     chart: Chart | None = None
     examples: Sequence[Examples] = ()
+    pairs: Pairs | None = None
     verified: str | None = None
     meaning: str = ""
     provenance: Mapping[str, Any] = field(default_factory=dict)
@@ -157,8 +191,8 @@ class Finding:
             raise InputError(f"`provenance` must be JSON-able; {error}.") from None
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as JSON-able dicts and lists (for `--json` and for files)."""
-        return {name: _plain(getattr(self, name)) for name in self.__dataclass_fields__}
+        """Everything as JSON-able dicts and lists (for `--json`, for files); non-finite numbers as None."""
+        return {field.name: _plain(getattr(self, field.name)) for field in fields(self) if field.repr}
 
 
 def _plain(value: Any) -> Any:
@@ -167,9 +201,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray):
-        return value.tolist()
+        return _plain(value.tolist())
     if isinstance(value, np.generic):
-        return value.item()
+        return _plain(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     if isinstance(value, list | tuple | range):
         return [_plain(item) for item in value]
     return value

@@ -13,20 +13,28 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 _ROLES = ("accent", "warm", "muted", "accent_second", "neutral")
+# Past five series the colours come round again, with another dash and mark.
+_DASHES, _SYMBOLS, _MARKS = ("solid", "dash", "dot"), ("circle", "diamond-open", "square-open"), "●◇□"
 
 
 def chart(spec: Chart) -> Figure:
     """A plotly figure of `spec`. Series are told apart by colour and named in the line above the picture."""
-    draw = {"bars": _bars, "scatter": _points, "lines": _points, "histogram": _histogram}[spec.kind]
+    draw = {
+        "bars": _bars, "scatter": _points, "lines": _points, "steps": _points, "histogram": _histogram
+    }[spec.kind]  # fmt: skip
+    scale = {"type": "log", "dtick": 1} if spec.log_x else {"nticks": 8}
     fig = figure(
         380,
-        x={"title": {"text": plain(spec.x_title)}, "nticks": 8},
+        x={"title": {"text": plain(spec.x_title)}, **scale},
         y={"title": {"text": plain(spec.y_title)}, "nticks": 7},
         margin={"b": 50},
         barmode="group",
     )
-    for series, role in zip(spec.series, _ROLES * len(spec.series)):
+    for number, (series, role) in enumerate(zip(spec.series, _ROLES * len(spec.series))):
         draw(fig, series, role, spec.kind)
+        if draw is _points:
+            turn = number // len(_ROLES) % len(_DASHES)
+            fig.data[-1].update(line={"dash": _DASHES[turn]}, marker={"symbol": _SYMBOLS[turn]})
     if spec.diagonal:
         ends = np.array([v for s in spec.series for v in (*s.x, *s.y)], float)
         low, high = float(np.nanmin(ends)), float(np.nanmax(ends))
@@ -40,7 +48,9 @@ def chart(spec: Chart) -> Figure:
             layer="below",
         )
     if len(spec.series) > 1:
-        key(fig, [(role, f"● {s.name}") for s, role in zip(spec.series, _ROLES * len(spec.series))])
+        turns = [number // len(_ROLES) % len(_DASHES) for number in range(len(spec.series))]
+        named = zip(spec.series, _ROLES * len(spec.series), turns)
+        key(fig, [(role, f"{_MARKS[turn]} {s.name}") for s, role, turn in named])
     return fig
 
 
@@ -58,13 +68,13 @@ def _bars(fig: Figure, series: Series, role: str, kind: str) -> None:
 
 
 def _points(fig: Figure, series: Series, role: str, kind: str) -> None:
-    line = kind == "lines"
+    line = kind in ("lines", "steps")
     point = f"{role}_point" if role in ("accent", "warm", "neutral") else role
     fig.add_scatter(
         x=list(series.x),
         y=list(map(float, series.y)),
         mode="lines+markers" if line else "markers",
-        line={"color": colour(role), "width": 2.2},
+        line={"color": colour(role), "width": 2.2, "shape": "hv" if kind == "steps" else "linear"},
         marker={"color": colour(role if line else point), "size": 7 if line else 8},
         error_y=_error(series, role),
         name=plain(series.name),

@@ -81,8 +81,12 @@ def _examples(context: Context, examples: Examples) -> Markup:
 
 
 def _words(chart: Chart) -> str:
-    kind = {"bars": "Bar chart", "scatter": "Scatter", "lines": "Line chart", "histogram": "Histogram"}[
-        chart.kind
-    ]
+    kind = {
+        "bars": "Bar chart",
+        "scatter": "Scatter",
+        "lines": "Line chart",
+        "steps": "Step chart",
+        "histogram": "Histogram",
+    }[chart.kind]
     axes = f" of {chart.y_title} against {chart.x_title}" if chart.x_title and chart.y_title else ""
     return f"{kind}{axes}: {', '.join(s.name for s in chart.series)}."

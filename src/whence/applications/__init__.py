@@ -1,0 +1,31 @@
+"""What attributions are good for. Each application is a function in a file of its own that returns a Finding.
+
+All keep to one form, ``X(attribution, study=None, ...)``. Without a study the finding is what the attribution
+predicts and says that it was not verified; with one the claim is checked by retraining, as it is by
+``finding.verify(study)`` later. A finding is an `Applied`: its sentence, table, figure and pictures are plain
+data that `whence.report` draws and ``print`` shows, and further fields hold the result in its own terms.
+"""
+
+from whence.applications.applied import Applied
+from whence.applications.calibration import Calibration, calibrate
+from whence.applications.compare_support import SupportComparison, compare_support
+from whence.applications.support import support
+from whence.applications.support_finding import Certified, Support
+from whence.applications.support_search import TargetSupport
+from whence.applications.survival import Curve, LogRank, kaplan_meier, log_rank
+
+__all__ = [
+    "Applied",
+    "Calibration",
+    "Certified",
+    "Curve",
+    "LogRank",
+    "Support",
+    "SupportComparison",
+    "TargetSupport",
+    "calibrate",
+    "compare_support",
+    "kaplan_meier",
+    "log_rank",
+    "support",
+]

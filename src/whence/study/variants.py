@@ -1,0 +1,86 @@
+"""Studies that differ from a given one in a single respect, for questions that a mask alone cannot ask."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from whence.errors import InputError
+from whence.study._examples import Examples
+from whence.study.outputs import check_outputs
+
+if TYPE_CHECKING:
+    from whence.study.study import Study
+
+
+def with_outputs(study: Study, outputs: Sequence[str]) -> Study:
+    """The same study with other outputs recorded, of `whence.study.outputs`.
+
+    Raises
+    ------
+    InputError : a study without labelled inputs (of a plain function), whose outputs are its own.
+    """
+    _need_labels(study)
+    changed = _copy(study)
+    changed.outputs = check_outputs(tuple(outputs))
+    return changed
+
+
+def with_copies(study: Study, index: Sequence[int] | np.ndarray, labels: Sequence[int] | np.ndarray) -> Study:
+    """The same study with copies of the training examples at `index` (m,) appended, under `labels` (m,).
+
+    A mask that leaves an example out and keeps its copy trains with the example relabelled. Statistics of the
+    whole training set (the scaling of uint8 images) count the copies.
+    """
+    _need_labels(study)
+    index, labels = np.asarray(index, np.int64), np.asarray(labels, np.int64)
+    if index.shape != labels.shape or index.ndim != 1:
+        raise InputError(
+            f"index and labels must have one entry for each copy, received shapes {index.shape} and "
+            f"{labels.shape}."
+        )
+    if len(labels) and not 0 <= labels.min() <= labels.max() < (study.class_count or 0):
+        raise InputError(
+            f"labels must lie in 0..{(study.class_count or 1) - 1}, received {labels.min()} to "
+            f"{labels.max()}."
+        )
+    inputs, old = study.train.inputs, study.train.labels
+    more = inputs[index]
+    joined = np.concatenate([inputs, more]) if isinstance(inputs, np.ndarray) else _cat(inputs, more)
+    assert old is not None
+    ids = study.train_ids
+    if ids.dtype.kind in "iu":
+        new_ids = int(ids.max()) + 1 + np.arange(len(index))
+    else:
+        new_ids = np.array(
+            [f"{ids[i]} as {label}" for i, label in zip(index, labels, strict=True)], dtype=str
+        )
+    changed = _copy(study)
+    changed.train = Examples(len(old) + len(index), joined, np.concatenate([old, labels]))
+    changed.train_ids = np.concatenate([ids, new_ids.astype(ids.dtype if ids.dtype.kind in "iu" else str)])
+    changed.n = len(changed.train)
+    changed.train_texts = changed.target_texts = None
+    return changed
+
+
+def _need_labels(study: Study) -> None:
+    if study.train.inputs is None or study.train.labels is None:
+        raise InputError(
+            f"{study!r} has no labelled inputs that could be changed; pass a study of a Recipe, a classifier "
+            "or a training function."
+        )
+
+
+def _copy(study: Study) -> Study:
+    changed = copy.copy(study)
+    changed.__dict__.pop("fingerprint", None)  # cached, and another study's
+    return changed
+
+
+def _cat(inputs, more):  # type: ignore[no-untyped-def]
+    import torch
+
+    return torch.cat([inputs, more])

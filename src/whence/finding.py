@@ -192,12 +192,13 @@ class Finding:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON-able dicts and lists (for `--json`, for files); non-finite numbers as None."""
-        return {field.name: _plain(getattr(self, field.name)) for field in fields(self) if field.repr}
+        return dict(_plain(self))
 
 
 def _plain(value: Any) -> Any:
     if hasattr(value, "__dataclass_fields__"):
-        return {name: _plain(getattr(value, name)) for name in value.__dataclass_fields__}
+        # what a field keeps from repr (an attribution to verify with) is no part of what was found
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value) if field.repr}
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray):

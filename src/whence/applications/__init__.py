@@ -9,6 +9,10 @@ data that `whence.report` draws and ``print`` shows, and further fields hold the
 from whence.applications.applied import Applied
 from whence.applications.calibration import Calibration, calibrate
 from whence.applications.compare_support import SupportComparison, compare_support
+from whence.applications.groups import GroupEffect, Groups, groups
+from whence.applications.leakage import Detection, Judged, Leakage, Suspect, leakage
+from whence.applications.pixel_matches import best_matches, pixel_correlation, pixel_similarity
+from whence.applications.planting import Pair, Planted, plant_duplicates
 from whence.applications.support import support
 from whence.applications.support_finding import Certified, Support
 from whence.applications.support_search import TargetSupport
@@ -19,13 +23,27 @@ __all__ = [
     "Calibration",
     "Certified",
     "Curve",
+    "Detection",
+    "GroupEffect",
+    "Groups",
+    "Judged",
+    "Leakage",
     "LogRank",
+    "Pair",
+    "Planted",
     "Support",
     "SupportComparison",
+    "Suspect",
     "TargetSupport",
+    "best_matches",
     "calibrate",
     "compare_support",
+    "groups",
     "kaplan_meier",
+    "leakage",
     "log_rank",
+    "pixel_correlation",
+    "pixel_similarity",
+    "plant_duplicates",
     "support",
 ]

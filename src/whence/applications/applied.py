@@ -22,7 +22,7 @@ class Applied(Finding):
     """
 
     @abstractmethod
-    def verify(self, study: Study, **options: Any) -> Applied:
+    def verify(self, study: Study, *args: Any, **kwargs: Any) -> Applied:
         """A new finding of the same kind, with the claim checked by retraining `study`."""
 
     def __str__(self) -> str:

@@ -19,7 +19,7 @@ from whence.errors import InputError
 from whence.evaluate.result import Result
 
 FEWEST = 5  # verified targets for a fit
-_SLOPES = np.exp(np.linspace(-4, 4, 161))
+_SLOPES = np.exp(np.linspace(-4, 4, 401))
 _SPREADS = np.geomspace(0.05, 3, 50)
 
 

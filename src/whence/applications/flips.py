@@ -28,12 +28,17 @@ CONTROLS = 40  # retrainings on everything, for the mean output that a removal h
 class Open:
     """A target under search.
 
+    The retrainings that found a set are no fair witness of it: of many sets tried, the one that seemed to
+    flip the target had luck with its seeds. So a set counts when it flips the target again in fresh
+    retrainings; if it does not, the search goes on above it.
+
     Attributes
     ----------
     target : its place in the study. order : places of training examples, those to be removed first first.
     cap : longest prefix to be tried. first : prefix to try first, where something is known; default the cap.
     low, high : longest prefix that did not flip it, shortest that did (None: none yet).
     trials : (size, outputs of the target without that prefix), in the order in which they were made.
+    confirmed : outputs of the fresh retrainings without the first `high`; None as long as there are none.
     """
 
     target: int
@@ -45,25 +50,35 @@ class Open:
     trials: list[tuple[int, np.ndarray]] = field(default_factory=list)
     confirmed: np.ndarray | None = None
 
-    def next(self) -> int | None:
-        """The prefix to try now; None when the search is over."""
-        if self.low >= self.cap:
+    def next(self, steps: int) -> int | None:
+        """The prefix to try now; None when the search is over. After `steps` trials it narrows no more."""
+        if self.confirmed is not None or self.low >= self.cap:
             return None
         if self.high is None:
-            if not self.trials:
-                return min(self.first or self.cap, self.cap)
-            return min(self.cap, 4 * self.low)
-        if self.high - self.low <= 1 or self.high <= self.low * PRECISION:
-            return None
+            return min(self.cap, (self.first or self.cap) if not self.trials else 4 * self.low)
+        if self.narrow or len(self.trials) >= steps:
+            return self.high
         return min(max(round(math.sqrt(max(self.low, 0.5) * self.high)), self.low + 1), self.high - 1)
+
+    @property
+    def narrow(self) -> bool:
+        """Whether the ends of the bracket are as good as equal."""
+        return self.high is not None and (self.high - self.low <= 1 or self.high <= self.low * PRECISION)
 
     def take(self, size: int, outputs: np.ndarray) -> None:
         """Record what the target's output was without the first `size`."""
+        flipped = bool(outputs.mean() < 0)
+        again = size == self.high
         self.trials.append((size, outputs))
-        if outputs.mean() < 0:
+        if again and flipped:
+            self.confirmed = outputs
+        elif flipped:
             self.high = size
         else:
             self.low = size
+            if again:
+                above = [k for k, x in self.trials if k > size and x.mean() < 0]
+                self.high = min(above, default=None)
 
 
 @dataclass
@@ -73,7 +88,7 @@ class Flips:
     Attributes
     ----------
     study, output : what is trained, and which output crosses 0.
-    retrainings : fresh seeds for each set. steps : stages of a search at most.
+    retrainings : fresh seeds for each set. steps : trials after which a bracket is narrow enough.
     folder : where the stages' banks lie, None for temporary ones.
     without : makes training sets to leave out of `study` from (target, places); by default the places.
     """
@@ -95,20 +110,12 @@ class Flips:
         return self._retrain("controls", [np.zeros(0, np.int64)], count)[0]
 
     def search(self, targets: Sequence[Open]) -> None:
-        """Narrow the bracket of every target, then retrain once more without each set that was found.
-
-        The last retrainings are fresh: a prefix that flipped a target by luck of the seeds would else be
-        reported with that luck.
-        """
-        for step in range(self.steps):
-            jobs = [(one, size) for one in targets if (size := one.next()) is not None]
-            if not jobs:
-                break
-            for (one, size), outputs in zip(jobs, self.outputs(f"search-{step}", jobs), strict=True):
+        """Find, for every target, a prefix that flips it twice: as it is found, and in fresh retrainings."""
+        stage = 0
+        while jobs := [(one, size) for one in targets if (size := one.next(self.steps)) is not None]:
+            for (one, size), outputs in zip(jobs, self.outputs(f"search-{stage}", jobs), strict=True):
                 one.take(size, outputs)
-        found = [(one, one.high) for one in targets if one.high is not None]
-        for (one, _), outputs in zip(found, self.outputs("confirm", found), strict=True):
-            one.confirmed = outputs
+            stage += 1
 
     def outputs(self, name: str, jobs: Sequence[tuple[Open, int]]) -> list[np.ndarray]:
         """For each (target, size) the target's outputs (retrainings,) without the prefix of that size."""

@@ -16,6 +16,7 @@ import numpy as np
 from whence.applications.calibration import Calibration
 from whence.applications.support_finding import Support, make
 from whence.applications.support_search import (
+    DRAWN,
     Action,
     Protocol,
     Settings,
@@ -29,8 +30,6 @@ from whence.evaluate.removals import helpfulness, ranking
 if TYPE_CHECKING:
     from whence.attribution import Attribution
     from whence.study import Study
-
-DRAWN = 20  # targets, where none are named
 
 
 def support(
@@ -60,8 +59,8 @@ def support(
     ----------
     attribution : of a margin (any output that is positive where the prediction is right).
     target : the id of one target.
-    targets : ids of several, or how many to draw from those that are clearly right (default 20). Drawn ones
-        are right by more than 2 standard errors, so that chance alone hardly flips them.
+    targets : ids of several, or how many to draw from those that are clearly right (default: up to
+        20). Drawn ones are right by more than 2 standard errors, so that chance alone hardly flips them.
     action : "remove", or "relabel" for mislabelling support: the examples stay, under the class that the
         target is next likeliest to be called.
     limit : largest set to try (default a fifth of the training set); never more than the examples with a
@@ -70,8 +69,10 @@ def support(
         Without it each target's calibrated size comes from the other targets of the same search.
     certainty : probability with which the calibrated size shall flip the target.
     retrainings : fresh seeds for each set, at least 2. controls : retrainings on everything.
-    steps : stages of the search; each tries one set for every target, between the largest that did not flip
-        it and the smallest that did. Bisection takes flipping for monotone in the size.
+    steps : trials after which the bracket between the largest set that did not flip a target and the smallest
+        that did is narrowed no more; it is done earlier at ten per cent. Bisection takes flipping for
+        monotone in the size. The set that is found is tried once more; if that fails, the search goes on
+        above it.
     seed : draws targets, breaks ties, seeds the retrainings.
     to : folder for the retrainings, so that the search resumes; default a temporary one.
 
@@ -82,8 +83,9 @@ def support(
     """
     if target is not None and targets is not None:
         raise InputError("target and targets are both given; name one target, or several.")
-    wanted: int | Sequence[Any] = [target] if target is not None else DRAWN if targets is None else targets
-    _check_targets(attribution, wanted)
+    wanted = [target] if target is not None else targets
+    if wanted is not None:
+        _check_targets(attribution, wanted)
     settings = Settings(
         action, limit, certainty, retrainings, controls, steps, seed, to, workers, progress
     )  # fmt: skip
@@ -115,7 +117,10 @@ def _check_targets(attribution: Attribution, wanted: int | Sequence[Any]) -> Non
 
 
 def _predicted(
-    scores: Attribution, wanted: int | Sequence[Any], settings: Settings, calibration: Calibration | None
+    scores: Attribution,
+    wanted: int | Sequence[Any] | None,
+    settings: Settings,
+    calibration: Calibration | None,
 ) -> Support:
     """What the attribution says, nothing retrained."""
     check_margin(scores, scores.output)
@@ -127,8 +132,9 @@ def _predicted(
     if settings.action == "relabel":
         raise InputError("action='relabel' is found by retraining; pass the study.")
     base = scores.predict(np.ones(scores.shape[-1]))
-    if isinstance(wanted, int | np.integer):
+    if wanted is None or isinstance(wanted, int | np.integer):
         right = np.flatnonzero(base > 0)
+        wanted = min(DRAWN, max(len(right), 1)) if wanted is None else wanted
         if len(right) < wanted:
             raise InputError(
                 f"targets is {wanted}, but {len(right)} have a positive predicted {scores.output}."

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 Action = Literal["remove", "relabel"]
 NO_MARGINS = ("loss", "probability", "squared_error", "logits")
 LARGEST_SHARE = 0.2  # of the training set, where `limit` is not given
+DRAWN = 20  # targets at most, where neither names nor a number are given
 CLEAR = 2.0  # standard errors by which a drawn target must be right
 
 
@@ -79,7 +80,8 @@ class TargetSupport(Result):
     chance : probability that as many retrainings on everything would average below 0.
     estimate : size at which the attribution, taken at its word, says that the output crosses 0.
     calibrated : size that flips it with the wanted certainty, from a calibration on other targets.
-    support : smallest size found to flip it; None where the search ended without.
+    support : smallest size found to flip it, and to flip it again in fresh retrainings; None where there is
+        none up to the cap.
     tried : largest size known not to flip it; with no `support`, where the search was censored.
     cap : largest size that was to be tried.
     margin, margin_se : mean output in fresh retrainings without the support, and its standard error.
@@ -99,11 +101,6 @@ class TargetSupport(Result):
     margin_se: float | None
     examples: tuple[Any, ...]
     trials: tuple[tuple[int, float, float], ...]
-
-    @property
-    def confirmed(self) -> bool | None:
-        """Whether the fresh retrainings, too, fell below 0 on average; None without a support."""
-        return None if self.margin is None else self.margin < 0
 
     @property
     def words(self) -> str:
@@ -151,11 +148,11 @@ class Protocol:
         error = max(self.spread[place] / math.sqrt(self.settings.retrainings), 1e-300)
         return NormalDist().cdf(-self.base[place] / error)
 
-    def choose(self, targets: int | Sequence[Any]) -> list[Any]:
-        """Target ids: those named, or so many drawn from the clearly right ones."""
+    def choose(self, targets: int | Sequence[Any] | None) -> list[Any]:
+        """Target ids: those named, or so many drawn from the clearly right ones (None: as many as 20)."""
         first = next(iter(self.attributions.values()))
         place = rows_in(first, self.study)
-        if not isinstance(targets, int | np.integer):
+        if targets is not None and not isinstance(targets, int | np.integer):
             wrong = [i for i in first.target_index(targets) if self.base[place[i]] <= 0]
             if wrong:
                 raise InputError(
@@ -166,6 +163,7 @@ class Protocol:
             return list(targets)
         error = self.spread[place] / math.sqrt(self.settings.retrainings)
         clear = np.flatnonzero(self.base[place] > CLEAR * error)
+        targets = min(DRAWN, max(len(clear), 1)) if targets is None else targets
         if not 0 < targets <= len(clear):
             raise InputError(
                 f"targets is {targets}, but {len(clear)} of {len(place)} are right by more than {CLEAR:g} "
@@ -244,7 +242,10 @@ class Protocol:
         given: Calibration | None,
     ) -> tuple[tuple[TargetSupport, ...], Calibration | None]:  # fmt: skip
         """What the search found, and a calibration from all of it; a target's own is fitted without it."""
-        known = [Verified(self.base[one.target], drops, one.low, one.high) for one, drops in found]
+        known = [
+            Verified(self.base[one.target], drops, one.low, one.high if one.confirmed is not None else None)
+            for one, drops in found
+        ]
         rows = []
         for number, (identity, (one, drops)) in enumerate(zip(ids, found, strict=True)):
             mine = given or fitted(known[:number] + known[number + 1 :], scores.method)
@@ -257,12 +258,14 @@ class Protocol:
                     chance=self.chance(one.target),
                     estimate=taken_at_its_word(scores, base, drops),
                     calibrated=None if mine is None else mine.size(base, drops, self.settings.certainty),
-                    support=one.high,
+                    support=None if fresh is None else one.high,
                     tried=one.low,
                     cap=one.cap,
                     margin=None if fresh is None else float(fresh.mean()),
                     margin_se=None if fresh is None else standard_error(fresh),
-                    examples=tuple(self.study.train_ids[one.order[: one.high or 0]].tolist()),
+                    examples=tuple(
+                        self.study.train_ids[one.order[: one.high if fresh is not None else 0]].tolist()
+                    ),
                     trials=tuple(
                         (k, float(x.mean()), standard_error(x)) for k, x in sorted(one.trials, key=_size)
                     ),

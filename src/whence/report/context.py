@@ -102,6 +102,13 @@ class Context:
         value = index if ids is None or index >= len(ids) else np.asarray(ids)[index]
         return f"{side} {value}" if isinstance(value, int | np.integer) else str(value)
 
+    def identity(self, side: str, index: int) -> str:
+        """The id of an example as it stands in the study, without words around it."""
+        ids = getattr(self.study, f"{side}_ids", None)
+        if ids is None and self.attribution is not None:
+            ids = getattr(self.attribution, f"{side}_ids")
+        return str(index if ids is None or index >= len(ids) else np.asarray(ids)[index])
+
     def picture(self, side: str, index: int) -> str | None:
         """`data:` address of an example's image, or None."""
         if not getattr(self.study, "is_image", False):

@@ -84,6 +84,19 @@
     all(".card", group.parentElement).forEach((card) => { card.hidden = wanted !== "" && card.dataset.class !== wanted; });
   }));
 
+  // Pairs: what the reader says of each, as a file
+  all(".pairs").forEach((box) => {
+    const chosen = (item) => item.querySelector("input:checked");
+    box.querySelector(".save").addEventListener("click", () => {
+      const pairs = all("li", box).filter(chosen).map((item) => ({ target: item.dataset.target, train: item.dataset.train, same: chosen(item).value === "same" }));
+      const link = document.createElement("a");
+      link.href = URL.createObjectURL(new Blob([JSON.stringify({ pairs }, null, 1)], { type: "application/json" }));
+      link.download = "answers.json";
+      link.click();
+      setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+    });
+  });
+
   // Where the reader is
   const links = new Map(all(".bar nav a").map((a) => [a.getAttribute("href").slice(1), a]));
   const watch = new IntersectionObserver((entries) => entries.forEach((entry) => {

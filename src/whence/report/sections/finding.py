@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from whence.finding import Chart, Examples, Finding
+from whence.finding import Chart, Examples, Finding, Pairs
 from whence.report import figures
 from whence.report.block import Section, figure_block, meaning_line
 from whence.report.context import Context
@@ -28,6 +28,8 @@ def _(finding: Finding, context: Context) -> list[Section]:
             )
         )
     body += [_examples(context, examples) for examples in finding.examples]
+    if finding.pairs is not None:
+        body.append(_pairs(context, finding.pairs))
     if listed and not finding.chart:
         body.append(listed)
     body.append(meaning_line(finding.meaning))
@@ -78,6 +80,35 @@ def _examples(context: Context, examples: Examples) -> Markup:
             )
         )
     return tag("div", tag("h4", examples.caption), tag("ol", items), class_="strip plain")
+
+
+def _pairs(context: Context, pairs: Pairs) -> Markup:
+    """Targets beside training examples with a question to each; the page saves the answers as a file."""
+    items = []
+    for number, (target, train) in enumerate(zip(pairs.targets, pairs.train, strict=True)):
+        sides = []
+        for side, place in (("target", int(target)), ("train", int(train))):
+            name, label = context.name_of(side, place), context.label_of(side, place)
+            words = f"{name}{', labelled ' + label if label else ''}"
+            sides.append(
+                tag(
+                    "figure",
+                    _portrait(side, context, place, words),
+                    tag("figcaption", label or name, title=name),
+                )
+            )
+        choices = [
+            tag("label", tag("input", type="radio", name=f"pair-{number}", value=value), tag("span", words))
+            for value, words in (("same", "same"), ("different", "different"))
+        ]
+        note = tag("b", pairs.notes[number]) if pairs.notes else None
+        asked = tag("fieldset", tag("legend", note), choices)
+        ids = [context.identity(side, int(place)) for side, place in (("target", target), ("train", train))]
+        items.append(
+            tag("li", tag("div", sides, class_="both"), asked, data_target=ids[0], data_train=ids[1])
+        )
+    save = tag("button", "Save the answers", type="button", class_="save")
+    return tag("div", tag("h4", pairs.caption), tag("ol", items), save, class_="pairs")
 
 
 def _words(chart: Chart) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from whence.cli import attribute, bank, demo, evaluate, report, retrain
+from whence.cli import apply, attribute, bank, demo, evaluate, report, retrain
 from whence.errors import InputError
 
 USAGE, FAILURE, INTERRUPTED = 2, 1, 130  # exit codes
@@ -65,6 +65,7 @@ app.command("demo")(demo.demo)
 app.command("retrain")(retrain.retrain)
 app.command("attribute")(attribute.attribute)
 app.command("evaluate")(evaluate.evaluate)
+app.add_typer(apply.app, name="apply")
 app.command("report")(report.report)
 app.add_typer(bank.app, name="bank")
 

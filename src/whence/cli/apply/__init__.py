@@ -1,0 +1,15 @@
+"""``whence apply``: put attributions to use. One module an application, one line here."""
+
+from __future__ import annotations
+
+import typer
+
+from whence.cli.apply import groups, leakage, support
+
+app = typer.Typer(
+    no_args_is_help=True, help="Put attributions to use: what holds a prediction up, what leaked."
+)
+
+app.command("support")(support.support)
+app.command("leakage")(leakage.leakage)
+app.command("groups")(groups.groups)

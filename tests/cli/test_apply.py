@@ -1,0 +1,91 @@
+"""`whence apply`: the applications from the command line, on a learner whose effects are known."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from whence.attribution import Attribution
+from whence.cli import app
+
+runner = CliRunner()
+STUDY = """
+import numpy as np
+import whence
+
+effects = np.abs(np.random.default_rng(0).normal(size=(4, 20)))
+
+
+def train(mask, seed):
+    return 1 + effects @ mask - effects.sum(1) + 0.01 * np.random.default_rng(seed).normal(size=4)
+
+
+study = whence.Study.from_function(train, n=20, targets=4, outputs=["margin"], name="toy")
+"""
+NAME = "toy_of_applications:study"
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    import sys
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "toy_of_applications.py").write_text(STUDY)
+    monkeypatch.delitem(sys.modules, "toy_of_applications", raising=False)
+    import toy_of_applications as toy
+
+    ids = {"target_ids": range(4), "train_ids": range(20)}
+    Attribution(toy.effects, bias=1 - toy.effects.sum(1), calibrated=True, method="truth", **ids).save(
+        "truth"
+    )
+    Attribution(toy.effects[:, ::-1], method="wrong", **ids).save("wrong")
+    return tmp_path
+
+
+def run(*words):
+    result = runner.invoke(app, ["apply", *words, "--json"])
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def test_support_of_named_targets(folder):
+    predicted = run("support", "truth", "--target", "2", "--target", "0")
+    assert [row["target"] for row in predicted["rows"]] == [2, 0] and predicted["verified"] is None
+    found = run(
+        *("support", "truth", "--study", NAME, "--target", "2", "--retrainings", "2"),
+        *("--limit", "19", "--to", "kept", "--report", "page.html"),
+    )
+    assert found["rows"][0]["support"] == predicted["rows"][0]["estimate"]
+    assert "<html" in (folder / "page.html").read_text() and (folder / "kept").is_dir()
+
+
+def test_support_of_several_attributions(folder):
+    words = ["--study", NAME, "--targets", "4", "--retrainings", "2", "--limit", "19"]
+    found = run("support", "truth", "wrong", *words)
+    assert found["reference"] == "wrong" and found["tests"]["truth"]["observed"] == 4
+    refused = runner.invoke(app, ["apply", "support", "truth", "wrong"])
+    assert refused.exit_code == 2 and "--study" in refused.stderr
+
+
+def test_leakage(folder):
+    found = run("leakage", "truth", "--top", "5", "--study", NAME, "--no-verify")
+    assert len(found["suspects"]) == 5 and found["verified"] is None
+
+
+def test_groups_from_a_file(folder):
+    (folder / "by.json").write_text(json.dumps(["a", "b"] * 10))
+    found = run("groups", "truth", "--by", "by.json", "--study", NAME, "--retrainings", "2")
+    assert {row["group"] for row in found["rows"]} == {"a", "b"}
+    for row in found["rows"]:
+        assert row["realised"] == pytest.approx(-row["effect"], abs=0.1)
+    for wrong, sentence in (("nowhere.json", "neither class nor a JSON file"), ("class", "with labels")):
+        refused = runner.invoke(app, ["apply", "groups", "truth", "--by", wrong])
+        assert refused.exit_code == 2 and sentence in refused.stderr
+
+
+def test_text_is_for_people(folder):
+    result = runner.invoke(app, ["apply", "support", "truth", "--target", "1"])
+    assert result.exit_code == 0 and "Not verified by retraining" in result.stdout
+    unknown = runner.invoke(app, ["apply", "support", "truth", "--target", "seventeen"])
+    assert unknown.exit_code == 2 and "seventeen" in unknown.stderr

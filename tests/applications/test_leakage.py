@@ -15,7 +15,14 @@ from whence.applications import (
     plant_duplicates,
 )
 from whence.applications.planting import ALTER
-from whence.applications.suspicion import average_precision, extremity, standardised, suspicion, tail
+from whence.applications.suspicion import (
+    average_precision,
+    extremity,
+    standardised,
+    stretched,
+    suspicion,
+    tail,
+)
 from whence.attribution import Attribution
 from whence.errors import InputError
 
@@ -152,6 +159,13 @@ def test_a_target_with_many_pairs_is_one_find():
     extreme, owners = np.array([3.0, 2.9, 2.8, 2.0]), np.array([5, 5, 5, 1])
     found = suspicion(extreme, owners, 10)
     assert found[-1] == pytest.approx(max(0, 1 - 10 * float(tail(np.array(2.0))) / 2))
+
+
+def test_likeness_up_to_one_is_stretched():
+    found = stretched(np.array([[0.0, 0.5, 0.75, 1.0]]))[0]
+    assert found[1] - found[0] == pytest.approx(found[2] - found[1], rel=0.05) and found[3] == -np.log(0.01)
+    distances = -np.array([[0.5, 20.0]])
+    assert stretched(distances) is distances
 
 
 def test_standardised_survives_sparse_rows():

@@ -20,7 +20,7 @@ from whence.applications.applied import Applied
 from whence.applications.pixel_matches import pixel_similarity
 from whence.applications.planting import Pair
 from whence.applications.shares import wilson
-from whence.applications.suspicion import average_precision, extremity, standardised, suspicion
+from whence.applications.suspicion import average_precision, extremity, standardised, stretched, suspicion
 from whence.errors import InputError
 from whence.evaluate.removals import check_retrainings, check_same_study, columns_in, leave_out, rows_in
 from whence.evaluate.result import Result
@@ -252,7 +252,7 @@ def leakage(
     sign = -1 if attribution.lower_is_better else 1
     evidence = {"datamodel": extremity(standardised(sign * attribution.weight.astype(np.float64)))}
     if similarity is not None:
-        evidence["similarity"] = extremity(standardised(_aligned(similarity, attribution)))
+        evidence["similarity"] = extremity(stretched(_aligned(similarity, attribution)))
         evidence["both"] = extremity(evidence["datamodel"] + evidence["similarity"])
     suspects = _suspects(attribution, study, similarity, evidence, top)
     found = Leakage(

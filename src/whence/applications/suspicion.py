@@ -13,6 +13,8 @@ import numpy as np
 
 _FITTED = np.linspace(0.1, 0.6, 26)  # quantiles of the maxima that duplicates are taken not to have reached
 
+_CLOSEST = 0.01  # distances to 1 below this one say no more
+
 
 def standardised(weight: np.ndarray) -> np.ndarray:
     """Rows (targets, train) with median 0 and unit spread (by the median deviation; sparse rows by the
@@ -22,6 +24,15 @@ def standardised(weight: np.ndarray) -> np.ndarray:
     rms = np.sqrt(np.square(centred).mean(axis=1, keepdims=True))
     spread = np.where(spread > 1e-3 * rms, spread, rms)
     return centred / np.maximum(spread, 1e-12)
+
+
+def stretched(likeness: np.ndarray) -> np.ndarray:
+    """Likeness of at most 1 (a cosine, a correlation) on a scale on which halving the distance to 1 counts
+    alike everywhere; other likeness as it is. Unlike weights it is comparable between targets, so rows
+    stay."""
+    if np.abs(likeness).max(initial=0.0) > 1 + 1e-3:
+        return likeness
+    return -np.log(np.maximum(1 - likeness, 0.0) + _CLOSEST)
 
 
 def extremity(score: np.ndarray) -> np.ndarray:

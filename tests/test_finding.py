@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from whence.errors import InputError
-from whence.finding import Chart, Examples, Finding, Series, Table
+from whence.finding import Chart, Examples, Finding, Pairs, Series, Table
 
 
 def test_to_dict_is_json():
@@ -44,3 +44,15 @@ def test_to_dict_is_json():
 def test_what_does_not_fit_together_is_refused(make, message):
     with pytest.raises(InputError, match=message):
         make()
+
+
+def test_pairs_are_of_equal_length():
+    Pairs("same?", [1, 2], [3, 4], notes=["a", "b"])
+    for given in (([1], [2, 3]), ([1, 2], [3, 4], ["a"])):
+        with pytest.raises(InputError, match="one of each for a pair"):
+            Pairs("same?", *given)
+
+
+def test_numbers_that_json_lacks_become_none():
+    finding = Finding("a", "b", table=Table(["x"], [[float("nan")], [np.float32("inf")]]))
+    assert finding.to_dict()["table"]["rows"] == [[None], [None]]

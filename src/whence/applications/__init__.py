@@ -10,7 +10,8 @@ from whence.applications.applied import Applied
 from whence.applications.calibration import Calibration, calibrate
 from whence.applications.compare_support import SupportComparison, compare_support
 from whence.applications.groups import GroupEffect, Groups, groups
-from whence.applications.leakage import Detection, Judged, Leakage, Suspect, leakage
+from whence.applications.leakage import leakage
+from whence.applications.leakage_finding import Detection, Judged, Leakage, Suspect
 from whence.applications.pixel_matches import best_matches, pixel_correlation, pixel_similarity
 from whence.applications.planting import Pair, Planted, plant_duplicates
 from whence.applications.support import support

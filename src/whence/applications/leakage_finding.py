@@ -1,4 +1,4 @@
-"""What a search for leaks found: the pairs, how they fare against known duplicates, a person and retraining."""
+"""What a search for leaks found: pairs, and how they fare against known duplicates, a person, retraining."""
 
 from __future__ import annotations
 

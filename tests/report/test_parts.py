@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from whence.errors import InputError
+from whence.finding import Chart, Series
 from whence.report import figures, images, numbers
 from whence.report.figures.theme import PALETTE
 from whence.report.html import Markup, embedded_json, table, tag
@@ -171,3 +172,14 @@ def test_learning_curve_band_runs_there_and_back():
     band = figures.learning_curve({"a": curve}).data[0]
     assert list(band.x) == [10, 20, 20, 10]
     assert list(band.y) == [0.2, 0.3, 0.1, 0.0]
+
+
+def test_steps_keep_their_height_and_ten_series_can_be_told_apart():
+    series = [Series(f"ranker {i}", [1, 10], [0.0, i / 10]) for i in range(10)]
+    drawn = figures.chart(Chart("steps", series, "size", "share", log_x=True))
+    assert all(trace.line.shape == "hv" for trace in drawn.data) and drawn.layout.xaxis.type == "log"
+    looks = {(trace.line.color, trace.line.dash, trace.marker.symbol) for trace in drawn.data}
+    assert len(looks) == 10
+    words = drawn.layout.annotations[0].text
+    assert all(f"ranker {i}" in words for i in range(10))
+    assert figures.chart(Chart("lines", series[:2])).data[0].line.shape == "linear"

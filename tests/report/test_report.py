@@ -178,6 +178,7 @@ def test_what_users_typed_stays_text(world, tmp_path):
         chart=whence.finding.Chart(
             "bars", [whence.finding.Series(EVIL, [EVIL], [1.0], labels=[EVIL])], EVIL, EVIL
         ),
+        pairs=whence.finding.Pairs(EVIL, [0], [0], notes=[EVIL]),
         verified=EVIL,
         meaning=EVIL,
         provenance={EVIL: EVIL},

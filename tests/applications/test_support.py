@@ -323,6 +323,11 @@ def test_attributions_that_cannot_be_used(study):
             compare_support({"a": scores, "b": scores}, study, **QUIET)
     with pytest.raises(InputError, match="only up to scale"):
         support(truth(study, calibrated=False), target=1)
+    with pytest.raises(InputError, match="no target id is 99"):
+        compare_support({"a": truth(study), "b": truth(study)}, study, targets=[99], **QUIET)
+    with pytest.raises(InputError, match="'b' lacks target"):
+        short = truth(study, weight=WEIGHT[:3], bias=BASE[:3], target_ids=study.target_ids[:3])
+        compare_support({"a": truth(study), "b": short}, study, **QUIET)
     with pytest.raises(InputError, match="two or more"):
         compare_support({"a": truth(study)}, study)
     with pytest.raises(InputError, match="'b' is not among"):

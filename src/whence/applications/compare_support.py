@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from whence.applications.applied import Applied
 from whence.applications.support_finding import Support, curve_series, make
-from whence.applications.support_search import Action, Protocol, Settings
+from whence.applications.support_search import Action, Protocol, Settings, check_targets
 from whence.applications.survival import LogRank, log_rank
 from whence.errors import InputError
 from whence.finding import Chart, Table
@@ -54,7 +54,7 @@ def compare_support(
     attributions: Mapping[str, Attribution],
     study: Study,
     *,
-    targets: int | Sequence[Any] = 30,
+    targets: int | Sequence[Any] | None = 30,
     reference: str | None = None,
     cost: Mapping[str, float] | None = None,
     action: Action = "remove",
@@ -98,6 +98,8 @@ def compare_support(
         missing = set(next(iter(attributions.values())).target_ids.tolist()) - set(scores.target_ids.tolist())
         if missing:
             raise InputError(f"{name!r} lacks target {min(map(str, missing))}, which the first one explains.")
+    if targets is not None:
+        check_targets(next(iter(attributions.values())), targets)
     protocol.measure_controls()
     ids = protocol.choose(targets)
     if action == "relabel":

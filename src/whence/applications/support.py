@@ -22,6 +22,7 @@ from whence.applications.support_search import (
     Settings,
     TargetSupport,
     check_margin,
+    check_targets,
     taken_at_its_word,
 )
 from whence.errors import InputError
@@ -85,7 +86,7 @@ def support(
         raise InputError("target and targets are both given; name one target, or several.")
     wanted = [target] if target is not None else targets
     if wanted is not None:
-        _check_targets(attribution, wanted)
+        check_targets(attribution, wanted)
     settings = Settings(
         action, limit, certainty, retrainings, controls, steps, seed, to, workers, progress
     )  # fmt: skip
@@ -101,19 +102,6 @@ def support(
     protocol.flips.search([one for one, _ in opened])
     rows, found = protocol.rows(attribution, ids, opened, calibration)
     return make(attribution, rows, settings, found, protocol.flips.trained, study)
-
-
-def _check_targets(attribution: Attribution, wanted: int | Sequence[Any]) -> None:
-    if isinstance(wanted, int | np.integer):
-        count = len(attribution.target_ids)
-        if not 0 < wanted <= count:
-            raise InputError(
-                f"targets is {wanted}, but the attribution has {count}; pass 1 to {count}, or ids."
-            )
-        return
-    rows = attribution.target_index(wanted).tolist()
-    if not rows or len(set(rows)) < len(rows):
-        raise InputError("targets must name at least one target, and none of them twice.")
 
 
 def _predicted(

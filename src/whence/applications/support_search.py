@@ -304,6 +304,20 @@ def check_margin(scores: Attribution, output: str) -> str:
     return output
 
 
+def check_targets(attribution: Attribution, wanted: int | Sequence[Any]) -> None:
+    """InputError about a number of targets that there are not, or about ids: unknown, none, or twice."""
+    if isinstance(wanted, int | np.integer):
+        count = len(attribution.target_ids)
+        if not 0 < wanted <= count:
+            raise InputError(
+                f"targets is {wanted}, but the attribution has {count}; pass 1 to {count}, or ids."
+            )
+        return
+    rows = attribution.target_index(wanted).tolist()
+    if not rows or len(set(rows)) < len(rows):
+        raise InputError("targets must name at least one target, and none of them twice.")
+
+
 def standard_error(outputs: np.ndarray) -> float:
     return float(outputs.std(ddof=1) / math.sqrt(len(outputs)))
 

@@ -121,6 +121,16 @@ def test_a_set_that_flips_by_luck_only_is_not_believed():
     assert one.confirmed is one.trials[-1][1]
 
 
+def test_a_failed_confirmation_does_not_jump_to_the_cap():
+    one = Open(0, np.arange(500), cap=120)
+    lucky = {6, 8}  # the true support is 11, and after these few trials the search was to end
+    while (size := one.next(5)) is not None:
+        flips = size >= 11 or size in lucky
+        lucky -= {size}
+        one.take(size, np.array([-1.0 if flips else 1.0]))
+    assert 11 <= one.high <= 22
+
+
 def test_nothing_confirmed_is_censored_at_the_cap():
     one = Open(0, np.arange(100), cap=10)
     one.take(10, np.array([-1.0]))

@@ -20,6 +20,7 @@ from whence.evaluate.removals import leave_out
 if TYPE_CHECKING:
     from whence.study import Study
 
+WIDE = 2  # a bracket that is never left as it is
 PRECISION = 1.1  # a bracket is narrow enough when its ends are within ten per cent
 CONTROLS = 40  # retrainings on everything, for the mean output that a removal has to bring below 0
 
@@ -51,12 +52,16 @@ class Open:
     confirmed: np.ndarray | None = None
 
     def next(self, steps: int) -> int | None:
-        """The prefix to try now; None when the search is over. After `steps` trials it narrows no more."""
+        """The prefix to try now; None when the search is over. After `steps` trials only a bracket whose ends
+        differ by more than a factor of 2 is narrowed."""
         if self.confirmed is not None or self.low >= self.cap:
             return None
         if self.high is None:
             return min(self.cap, (self.first or self.cap) if not self.trials else 4 * self.low)
-        if self.narrow or len(self.trials) >= steps:
+        wide = (
+            self.high > WIDE * self.low
+        )  # also after a failed confirmation, where the next flip lies far off
+        if self.narrow or (len(self.trials) >= steps and not wide):
             return self.high
         return min(max(round(math.sqrt(max(self.low, 0.5) * self.high)), self.low + 1), self.high - 1)
 

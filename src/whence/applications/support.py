@@ -71,9 +71,9 @@ def support(
     certainty : probability with which the calibrated size shall flip the target.
     retrainings : fresh seeds for each set, at least 2. controls : retrainings on everything.
     steps : trials after which the bracket between the largest set that did not flip a target and the smallest
-        that did is narrowed no more; it is done earlier at ten per cent. Bisection takes flipping for
-        monotone in the size. The set that is found is tried once more; if that fails, the search goes on
-        above it.
+        that did is narrowed no more, unless its ends differ by more than a factor of 2; it is done earlier at
+        ten per cent. Bisection takes flipping for monotone in the size. The set that is found is tried once
+        more; if that fails, the search goes on above it.
     seed : draws targets, breaks ties, seeds the retrainings.
     to : folder for the retrainings, so that the search resumes; default a temporary one.
 

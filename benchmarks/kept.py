@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from benchmarks.harness import RUNS
 from benchmarks.studies import Bench
@@ -12,10 +13,13 @@ from whence.attribution import Attribution
 
 
 class Kept:
-    """Attributions on disk beside the bank of a study, with the processor seconds that they took."""
+    """Attributions on disk beside the bank of a study, with the processor seconds that they took.
 
-    def __init__(self, bench: Bench) -> None:
-        self.folder = RUNS / f"methods-{bench.name}-scores"
+    where : a study of the comparison of methods, or a folder.
+    """
+
+    def __init__(self, where: Bench | Path) -> None:
+        self.folder = where if isinstance(where, Path) else RUNS / f"methods-{where.name}-scores"
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def one(self, name: str, make: Callable[[], Attribution]) -> tuple[Attribution, float]:

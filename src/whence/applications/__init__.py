@@ -9,6 +9,7 @@ data that `whence.report` draws and ``print`` shows, and further fields hold the
 from whence.applications.applied import Applied
 from whence.applications.calibration import Calibration, calibrate
 from whence.applications.compare_support import SupportComparison, compare_support
+from whence.applications.embedding import Embedding, embedding
 from whence.applications.groups import GroupEffect, Groups, groups
 from whence.applications.leakage import leakage
 from whence.applications.leakage_finding import Detection, Judged, Leakage, Suspect
@@ -29,6 +30,7 @@ __all__ = [
     "Groups",
     "Judged",
     "Leakage",
+    "Embedding",
     "LogRank",
     "Pair",
     "Planted",
@@ -40,6 +42,7 @@ __all__ = [
     "calibrate",
     "compare_support",
     "groups",
+    "embedding",
     "kaplan_meier",
     "leakage",
     "log_rank",

@@ -1,4 +1,4 @@
-"""Training data on the device: prepared once, then batches are gathered and augmented there."""
+"""Training data on the device: prepared once and gathered and augmented there, or prepared batch by batch."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from whence.study._examples import Examples
 from whence.study.recipe import Augment
 
 Draws = dict[str, torch.Tensor]
+_COUNTED = 1024  # images at a time
 
 
 class Resident:
@@ -33,16 +34,16 @@ class Resident:
         device: torch.device,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        self.is_image = len(examples.inputs.shape) in (3, 4) and examples.is_image
-        self.x = _prepare(examples, statistics, self.is_image).to(device)
+        prepare = _Preparation(examples, statistics)
+        self.is_image = prepare.is_image
+        self.x = prepare(examples.inputs).to(device)
         if self.x.is_floating_point():
             self.x = self.x.to(dtype)
         self.x = self.x.contiguous()
         rows = self.x.flatten(1) if self.x.ndim > 1 else self.x[:, None]
         # Rows are gathered as long words where they are made of such: twice as fast as numbers of two bytes.
         self._rows = rows.view(torch.int64) if rows.shape[1] * rows.element_size() % 8 == 0 else rows
-        labels = examples.labels if examples.labels is not None else np.zeros(len(examples), dtype=np.int64)
-        self.y = torch.as_tensor(labels).to(device)
+        self.y = _labels(examples).to(device)
 
     def inputs(self, index: torch.Tensor | slice, draws: Draws | None = None) -> torch.Tensor:
         """Network inputs for `index`, any shape ``(...,)`` of positions; images come as ``(..., C, H,
@@ -60,6 +61,41 @@ class Resident:
                 x.shape
             )
         return x.movedim(-1, -3)
+
+
+class OnDemand:
+    """The inputs of `Resident`, not augmented, made anew each time they are asked for: nothing is held beside
+    the study's own array, which may lie on disk (`numpy.memmap`).
+
+    Attributes
+    ----------
+    y : labels ``(n,)``
+    """
+
+    def __init__(
+        self,
+        examples: Examples,
+        statistics: Examples,
+        device: torch.device,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        self._examples, self._device, self._dtype = examples, device, dtype
+        self._prepare = _Preparation(examples, statistics)
+        self.y = _labels(examples).to(device)
+
+    def inputs(self, index: torch.Tensor | slice) -> torch.Tensor:
+        """Network inputs for `index`, a slice or positions ``(b,)``; images come as ``(b, C, H, W)``."""
+        chosen = index if isinstance(index, slice) else index.cpu().numpy()
+        x = self._prepare(self._examples.inputs[chosen]).to(self._device)
+        if x.is_floating_point():
+            x = x.to(self._dtype)
+        return x.movedim(-1, -3) if self._prepare.is_image else x
+
+
+def _labels(examples: Examples) -> torch.Tensor:
+    return torch.as_tensor(
+        examples.labels if examples.labels is not None else np.zeros(len(examples), dtype=np.int64)
+    )
 
 
 def draw_augmentation(
@@ -111,31 +147,41 @@ def _reflect(index: torch.Tensor, size: int) -> torch.Tensor:
     return torch.where(index >= size, 2 * (size - 1) - index, index)
 
 
-def _prepare(examples: Examples, statistics: Examples, is_image: bool) -> torch.Tensor:
-    array = np.asarray(examples.inputs)
-    if array.dtype.kind not in "biuf":
-        raise InputError(
-            f"a recipe trains on numbers, received inputs of dtype {array.dtype}; encode them first."
-        )
-    x = torch.tensor(array)
-    if x.dtype == torch.uint8 and is_image:
-        x = x if x.ndim == 4 else x[..., None]
-        mean, std = _channel_statistics(statistics.inputs)
-        return ((x.float() - mean) / std).contiguous()
-    if x.dtype == torch.uint8:
-        raise InputError(
-            f"uint8 inputs are read as images (n, H, W[, C]), received shape {tuple(x.shape)}; pass float "
-            "features or integer tokens instead."
-        )
-    if is_image:
-        return x.float().movedim(1, -1).contiguous()
-    return x.float() if x.is_floating_point() else x.long()
+class _Preparation:
+    """How arrays of a study become inputs of a network, images still channels-last."""
+
+    def __init__(self, examples: Examples, statistics: Examples) -> None:
+        inputs = examples.inputs
+        self.is_image = len(inputs.shape) in (3, 4) and examples.is_image
+        kind = np.asarray(inputs[:1]).dtype
+        if kind.kind not in "biuf":
+            raise InputError(f"a recipe trains on numbers, received inputs of dtype {kind}; encode them first.")
+        self._scaled = kind == np.uint8
+        if self._scaled and not self.is_image:
+            raise InputError(
+                f"uint8 inputs are read as images (n, H, W[, C]), received shape {tuple(inputs.shape)}; pass "
+                "float features or integer tokens instead."
+            )
+        if self._scaled:
+            self._mean, self._deviation = _channel_statistics(statistics.inputs)
+
+    def __call__(self, rows: Any) -> torch.Tensor:
+        x = torch.tensor(np.asarray(rows))
+        if self._scaled:
+            x = x if x.ndim == 4 else x[..., None]
+            return ((x.float() - self._mean) / self._deviation).contiguous()
+        if self.is_image:
+            return x.float().movedim(1, -1).contiguous()
+        return x.float() if x.is_floating_point() else x.long()
 
 
 def _channel_statistics(inputs: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    x = np.asarray(inputs)
-    x = x if x.ndim == 4 else x[..., None]
-    counts = [np.bincount(x[..., c].reshape(-1), minlength=256) for c in range(x.shape[-1])]
+    channels = inputs.shape[3] if len(inputs.shape) == 4 else 1
+    counts = np.zeros((channels, 256), dtype=np.int64)
+    for start in range(0, len(inputs), _COUNTED):  # counting takes eight bytes a pixel
+        rows = np.asarray(inputs[start : start + _COUNTED]).reshape(-1, channels)
+        for c in range(channels):
+            counts[c] += np.bincount(rows[:, c], minlength=256)
     levels = np.arange(256)
     means = [float((k * levels).sum() / k.sum()) for k in counts]
     deviations = [

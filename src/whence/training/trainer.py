@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -56,12 +57,16 @@ class RecipeTrainer(Trainer):
                 'subset="shorter".'
             )
         self.step = Step(self.model, self.recipe, self.mixed)
-        self.data = Resident(
-            study.train, study.train, self.device, torch.bfloat16 if self.mixed else torch.float32
-        )
-        self.queries = Resident(study.targets, study.train, self.device)
+        self.dtype = _half(self.model) or torch.float32
+        self.queries = Resident(study.targets, study.train, self.device, self.dtype)
         self._check_network()
         self._check_augment()
+
+    @cached_property
+    def data(self) -> Resident:
+        """The training examples, prepared when first asked for: gradient methods do not train."""
+        dtype = torch.bfloat16 if self.mixed else self.dtype
+        return Resident(self.study.train, self.study.train, self.device, dtype)
 
     def _check_network(self) -> None:
         self.model.eval()
@@ -91,12 +96,12 @@ class RecipeTrainer(Trainer):
         augment = self.recipe.augment
         if augment is None:
             return
-        if not self.data.is_image:
+        if not self.queries.is_image:
             raise InputError(
-                f"augment is for images, received inputs of shape {tuple(self.data.x.shape)}; pass uint8 (n, "
+                f"augment is for images, received inputs of shape {tuple(self.study.train.inputs.shape)}; pass uint8 (n, "
                 "H, W[, C]) or float (n, C, H, W) with 1 or 3 channels, or augment=None."
             )
-        height, width = self.data.x.shape[1:3]
+        height, width = self.queries.x.shape[1:3]
         if augment.translate >= min(height, width) or augment.cutout > min(height, width):
             raise InputError(
                 f"translate={augment.translate} and cutout={augment.cutout} do not fit into images of "
@@ -210,7 +215,7 @@ class RecipeTrainer(Trainer):
         self.model.eval()
         with torch.no_grad():
             chunks = [
-                torch.func.functional_call(self.model, parameters, (_full(data.inputs(part)),))
+                torch.func.functional_call(self.model, parameters, (_cast(data.inputs(part), self.dtype),))
                 for part in _slices(data, 1)
             ]
         self.model.train()
@@ -255,8 +260,14 @@ def use_mixed(recipe: Recipe, device: torch.device) -> bool:
     return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
 
 
-def _full(x: torch.Tensor) -> torch.Tensor:
-    return x.float() if x.is_floating_point() else x  # tokens stay integers
+def _cast(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    return x.to(dtype) if x.is_floating_point() else x  # tokens stay integers
+
+
+def _half(model: nn.Module) -> torch.dtype | None:
+    """The half precision that a network's own weights are in, if they are."""
+    kinds = {p.dtype for p in model.parameters()}
+    return next((kind for kind in (torch.bfloat16, torch.float16) if kind in kinds), None)
 
 
 def _slices(data: Resident, stack: int) -> list[slice]:

@@ -10,8 +10,9 @@ from whence.errors import InputError
 from whence.methods.gradients import hessian as curve
 from whence.methods.gradients import kfac, solved
 from whence.methods.gradients.checkpoints import checkpoints
-from whence.methods.gradients.layers import Outer, gradients
+from whence.methods.gradients.layers import gradients
 from whence.methods.gradients.network import Network
+from whence.methods.gradients.pieces import Outer
 from whence.methods.influence import Influence
 from whence.study import Recipe, Study
 
@@ -47,7 +48,7 @@ def flat(network, data, function):
 def direct(network, blocks, shift, decay=0.0):
     inverse = torch.linalg.inv(matrix(blocks).double() + shift * torch.eye(matrix(blocks).shape[0]))
     pieces = gradients(network, network.train.inputs(slice(0, 1)), network.train.y[:1], network.loss)
-    weights = torch.cat([kfac._weights(network.parameters, piece) for piece in pieces])
+    weights = torch.cat([piece.weights(network.parameters) for piece in pieces])
     loss = flat(network, network.train, network.loss) + decay * weights
     return (flat(network, network.targets, network.output).double() @ inverse @ loss.double().T).float()
 

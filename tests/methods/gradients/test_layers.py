@@ -9,8 +9,9 @@ import whence
 from whence.errors import InputError
 from whence.methods.gradients.checkpoints import checkpoints
 from whence.methods.gradients.kernel import dots, pieces_of, squares
-from whence.methods.gradients.layers import Outer, gradients, join
+from whence.methods.gradients.layers import gradients
 from whence.methods.gradients.network import Network
+from whence.methods.gradients.pieces import Outer, join
 
 
 class Tied(nn.Module):

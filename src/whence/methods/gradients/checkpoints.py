@@ -118,7 +118,8 @@ def _state(item: Any, i: int) -> Checkpoint:
 def check_fits(trainer: RecipeTrainer, checkpoint: Checkpoint, state: Mapping[str, torch.Tensor]) -> None:
     """Raise InputError where a checkpoint is not of the study's network, or holds numbers that are none."""
     wanted = dict((*trainer.model.named_parameters(), *trainer.model.named_buffers()))
-    absent = [key for key in wanted if key not in state]
+    saved = trainer.model.state_dict()  # buffers that are not part of it are constants
+    absent = [key for key in wanted if key not in state and key in saved]
     wrong = [key for key in wanted if key in state and state[key].shape != wanted[key].shape]
     if absent or wrong:
         key = (absent or wrong)[0]
@@ -126,6 +127,6 @@ def check_fits(trainer: RecipeTrainer, checkpoint: Checkpoint, state: Mapping[st
         if wrong and not absent:
             which += f" instead of {tuple(wanted[key].shape)}"
         raise InputError(f"{checkpoint.name} is not of this study's network: it {which}.")
-    bad = [key for key in wanted if not torch.isfinite(state[key]).all()]
+    bad = [key for key in wanted if key in state and not torch.isfinite(state[key]).all()]
     if bad:
         raise InputError(f"{checkpoint.name} holds non-finite numbers in {bad[0]}.")

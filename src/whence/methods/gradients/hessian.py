@@ -40,13 +40,13 @@ def size_of(network: Network) -> int:
 
 
 def batches(
-    data: Any, index: torch.Tensor | None, size: int, dtype: torch.dtype = torch.float32
+    data: Any, index: torch.Tensor | None, size: int, dtype: torch.dtype | None = None
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """Inputs and labels of the examples at `index` (None: all), `size` at a time."""
+    """Inputs (in `dtype`, if given) and labels of the examples at `index` (None: all), `size` at a time."""
     order = torch.arange(len(data.y), device=data.y.device) if index is None else index
     for part in order.split(size):
         x = data.inputs(part)
-        yield (x.to(dtype) if x.is_floating_point() else x), data.y[part]
+        yield (x.to(dtype) if dtype is not None and x.is_floating_point() else x), data.y[part]
 
 
 def example_gradients(

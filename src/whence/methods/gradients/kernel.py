@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from whence.methods.gradients.layers import Outer, Piece, Scalar, gradients, join
+from whence.methods.gradients.layers import Scalar, gradients
 from whence.methods.gradients.network import Network
+from whence.methods.gradients.pieces import Flat, Outer, Piece, join
 
 if TYPE_CHECKING:
     from whence.training.data import Resident
@@ -25,8 +26,6 @@ def pieces_of(network: Network, data: Resident, scalar: Scalar, batch: int = _BA
 
 
 def _compact(piece: Piece) -> Piece:
-    from whence.methods.gradients.layers import Flat
-
     if isinstance(piece, Outer) and piece.b.shape[1] > 1:
         kept = piece.b.shape[1] * (piece.b.shape[2] + (piece.wide if piece.a.is_floating_point() else 1))
         if piece.size < kept:

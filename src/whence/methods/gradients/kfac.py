@@ -17,8 +17,9 @@ from torch import nn
 
 from whence.errors import InputError
 from whence.methods.gradients.hessian import batches
-from whence.methods.gradients.layers import Outer, Piece, gradients
-from whence.methods.gradients.network import Network, Tensors
+from whence.methods.gradients.layers import gradients
+from whence.methods.gradients.network import Network
+from whence.methods.gradients.pieces import Outer, Piece
 from whence.methods.gradients.solved import Separable, Solved, Whole, separate
 
 Kind = Literal["kfac", "ekfac"]
@@ -208,19 +209,9 @@ def influences(network: Network, blocks: list[Block], shift: float, decay: float
         scores = torch.cat(columns, 1)
         if decay:
             for s, piece in zip(solved, pieces, strict=True):
-                scores += decay * s.product(_weights(network.parameters, piece))[:, None]
+                scores += decay * s.product(piece.weights(network.parameters))[:, None]
         rows.append(scores)
     return torch.cat(rows)
-
-
-def _weights(parameters: Tensors, piece: Piece) -> torch.Tensor:
-    """The weights of a layer, laid out as `Piece.flat` lays out their gradients: (p,)."""
-    found = [parameters[key] for key in piece.keys]
-    if isinstance(piece, Outer):
-        if not piece.a.is_floating_point():
-            return found[0].T.flatten()
-        return torch.cat([w.reshape(piece.b.shape[-1], -1) for w in found], 1).flatten()
-    return torch.cat([w.flatten() for w in found])
 
 
 def _finite(pieces: list[Piece]) -> list[Piece]:

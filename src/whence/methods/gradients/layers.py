@@ -7,240 +7,227 @@ the pair (a, b), it can be projected or multiplied with another example's withou
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from whence.errors import InputError
-from whence.methods.gradients.network import Network, Tensors
+from whence.methods.gradients.network import Network
+from whence.methods.gradients.pieces import Flat, Piece, Tensors, together, wide
+from whence.methods.gradients.rules import Call, has_rule, is_small, piece_of
 
 Scalar = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # logits (b, c), labels (b,) -> (b,)
-_NORMS = (nn.LayerNorm, nn.GroupNorm, nn.modules.batchnorm._BatchNorm)
+_PROBES = (2, 3)  # batch sizes by which a layer's axis of examples is told from others of the same length
+_TOLERANCE = 1e-3  # of a sum of gradients, float32; in half precision 32 times that
 
 
 @dataclass
-class Outer:
-    """Gradients sum_l b_il a_il' of a weight (out, in), its bias as a last column.
+class Layout:
+    """Which parameters are reached how.
 
     Attributes
     ----------
-    name : of the layer
-    a : (b, l, in[+1]) inputs, or int64 (b, l) of an embedding: the one-hot inputs of width `wide`
-    b : (b, l, out) gradients at the outputs
-    wide : in, the bias's 1 included
-    keys : parameter names: the weight's, then the bias's if there is one
-    shapes : of these parameters
+    covered : layers whose gradients follow from their inputs and from the gradients at their outputs
+    spread : those of them that are called once for the whole batch (positions), with a batch axis of 1
+    groups : names of layers that share parameters, and whose gradients are added up
+    rest : names of all other parameters: by `torch.func` through the whole network
+    names : parameter id -> name
     """
 
-    name: str
-    a: torch.Tensor
-    b: torch.Tensor
-    wide: int
-    keys: tuple[str, ...]
-    shapes: tuple[torch.Size, ...]
-
-    @property
-    def size(self) -> int:
-        """Number of parameters."""
-        return self.wide * self.b.shape[-1]
-
-    def flat(self) -> torch.Tensor:
-        """(b, out * in), row by row of the weight."""
-        if not self.a.is_floating_point():  # rows are added where the tokens are, no one-hot inputs made
-            out = self.b.shape[-1]
-            total = self.b.new_zeros(len(self.a), self.wide, out)
-            total.scatter_add_(1, self.a[..., None].expand(-1, -1, out), self.b)
-            return total.transpose(1, 2).flatten(1)
-        return torch.einsum("blo,bli->boi", self.b, self.dense()).flatten(1)
-
-    def dense(self) -> torch.Tensor:
-        """a as numbers (b, l, in)."""
-        return self.a if self.a.is_floating_point() else F.one_hot(self.a, self.wide).to(self.b)
-
-    def parameters(self) -> Tensors:
-        """Gradients (b, *shape) by parameter name."""
-        grads = self.flat().unflatten(1, (self.b.shape[-1], self.wide))
-        if self.a.is_floating_point():
-            inside = self.shapes[0][1:].numel()
-            found = {self.keys[0]: grads[..., :inside].reshape(-1, *self.shapes[0])}
-            if len(self.keys) > 1:
-                found[self.keys[1]] = grads[..., inside]
-            return found
-        return {self.keys[0]: grads.transpose(1, 2)}  # an embedding's weight is (tokens, width)
-
-
-@dataclass
-class Flat:
-    """Gradients already formed, g (b, p): of normalisation layers and of parameters of other modules."""
-
-    name: str
-    g: torch.Tensor
-    keys: tuple[str, ...]
-    shapes: tuple[torch.Size, ...]
-
-    @property
-    def size(self) -> int:
-        """Number of parameters."""
-        return self.g.shape[1]
-
-    def flat(self) -> torch.Tensor:
-        """(b, p)."""
-        return self.g
-
-    def parameters(self) -> Tensors:
-        """Gradients (b, *shape) by parameter name."""
-        parts = self.g.split([shape.numel() for shape in self.shapes], dim=1)
-        return {k: g.reshape(-1, *s) for k, g, s in zip(self.keys, parts, self.shapes, strict=True)}
-
-
-Piece = Outer | Flat
+    covered: dict[str, nn.Module]
+    spread: set[str]
+    groups: list[list[str]]
+    rest: list[str]
+    names: dict[int, str]
 
 
 def gradients(network: Network, x: torch.Tensor, y: torch.Tensor, scalar: Scalar) -> list[Piece]:
     """Gradients of ``scalar(logits, y)`` (b,), example by example, at the network's weights.
 
-    Layers come in the order of the network; what no layer's rule covers (other modules' own parameters,
-    weights shared between layers) comes last, by `torch.func`.
+    Layers come in the order of the network, those that share parameters as one; what cannot be taken layer by
+    layer comes last. A network in half precision gives float32 gradients: sums over positions and examples
+    are never taken in half.
 
     Raises
     ------
     InputError : the network writes over what its gradient needs, or returns no plain logits.
     """
-    covered, rest = _split(network.module)
-    calls: dict[str, list[tuple[torch.Tensor, torch.Tensor]]] = {name: [] for name in covered}
+    if network.layout is None:
+        network.layout = _layout(network, x, y)
+    return _pieces(network, network.layout, x, y, scalar)
+
+
+def _pieces(network: Network, layout: Layout, x: torch.Tensor, y: torch.Tensor, scalar: Scalar) -> list[Piece]:
+    made: dict[str, list[Call]] = {name: [] for name in layout.covered}
     with ExitStack() as stack, torch.enable_grad():
-        for name, layer in covered.items():
-            stack.callback(layer.register_forward_hook(_catch(calls[name])).remove)
-        try:
-            logits = network.module(x)
-            values = scalar(logits, y)
-            outputs = [output for made in calls.values() for _, output in made]
+        for name, layer in layout.covered.items():
+            hook = _catch(made[name], len(x) if name in layout.spread else 0)
+            stack.callback(layer.register_forward_hook(hook, with_kwargs=True).remove)
+        with _in_place_is_clear():
+            values = scalar(wide(network.module(x)), y)
+            outputs = [output for calls in made.values() for _, output in calls]
             found = torch.autograd.grad(values.sum(), outputs, allow_unused=True) if outputs else ()
-        except RuntimeError as problem:
-            if "inplace" in str(problem) or "in-place" in str(problem):
-                raise InputError(
-                    "the network overwrites a value that its gradient needs (an in-place operation such as "
-                    "ReLU(inplace=True) or +=); use the out-of-place form."
-                ) from problem
-            raise
     grads = iter(found)
-    pieces: list[Piece] = []
-    for name, layer in covered.items():
-        made = [(a, next(grads)) for a, _ in calls[name]]
-        made = [(a, b) for a, b in made if b is not None]
-        if made:
-            pieces += _piece(name, layer, made)
-        else:  # a layer that the output does not depend on
-            pieces.append(_nothing(name, layer, len(x)))
-    if rest:
-        pieces.append(_by_func(network, rest, x, y, scalar))
-    return pieces
+    pieces: dict[str, Piece] = {}
+    for name, layer in layout.covered.items():
+        both = [(a, next(grads)) for a, _ in made[name]]
+        calls = [(wide(a), wide(b)) for a, b in both if b is not None]
+        pieces[name] = piece_of(name, layer, layout.names, calls, len(x))
+    for group in layout.groups:
+        pieces[group[0]] = together([pieces.pop(name) if name != group[0] else pieces[name] for name in group])
+    result = list(pieces.values())
+    if layout.rest:
+        result.append(_by_func(network, layout.rest, x, y, scalar))
+    return result
 
 
-def _split(module: nn.Module) -> tuple[dict[str, nn.Module], list[str]]:
-    """Layers with a rule, and the names of trained parameters that none of them owns alone."""
-    owners: dict[int, int] = {}
-    for layer in module.modules():
-        for p in layer.parameters(recurse=False):
-            owners[id(p)] = owners.get(id(p), 0) + 1
-    covered = {}
-    for name, layer in module.named_modules():
-        own = list(layer.parameters(recurse=False))
-        if own and _has_rule(layer) and all(owners[id(p)] == 1 and p.requires_grad for p in own):
-            covered[name] = layer
-    known = {id(p) for layer in covered.values() for p in layer.parameters(recurse=False)}
-    return covered, [k for k, p in module.named_parameters() if p.requires_grad and id(p) not in known]
+class _in_place_is_clear:
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: Any, problem: Any, trace: Any) -> None:
+        if isinstance(problem, RuntimeError) and ("inplace" in str(problem) or "in-place" in str(problem)):
+            raise InputError(
+                "the network overwrites a value that its gradient needs (an in-place operation such as "
+                "ReLU(inplace=True) or +=); use the out-of-place form."
+            ) from problem
 
 
-def _has_rule(layer: nn.Module) -> bool:
-    if isinstance(layer, nn.Conv1d | nn.Conv2d):
-        return layer.groups == 1 and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
-    if isinstance(layer, nn.Embedding):
-        return layer.max_norm is None and not layer.scale_grad_by_freq
-    if isinstance(layer, nn.modules.batchnorm._BatchNorm):
-        return layer.track_running_stats
-    # a subclass may compute something else in its forward
-    return type(layer) is nn.Linear or isinstance(layer, _NORMS)
-
-
-def _catch(calls: list[tuple[torch.Tensor, torch.Tensor]]) -> Callable[..., torch.Tensor]:
-    def hook(layer: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> torch.Tensor:
-        calls.append((inputs[0].detach(), output))
+def _catch(calls: list[Call], count: int) -> Callable[..., torch.Tensor]:
+    def hook(layer: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], output: Any) -> torch.Tensor:
+        a = _input(inputs, named).detach()
+        if count and len(output) == 1:
+            a, output = a.expand(count, *a.shape[1:]), output.expand(count, *output.shape[1:])
+        calls.append((a, output))
         return output.clone()  # an in-place activation behind the layer writes into the copy
 
     return hook
 
 
-def _piece(name: str, layer: nn.Module, made: list[tuple[torch.Tensor, torch.Tensor]]) -> list[Piece]:
-    named = [(f"{name}.{k}" if name else k, p) for k, p in layer.named_parameters(recurse=False)]
-    keys, shapes = tuple(k for k, _ in named), tuple(p.shape for _, p in named)
-    if isinstance(layer, _NORMS):
-        total = sum(_norm(layer, a, b) for a, b in made)
-        assert isinstance(total, torch.Tensor)
-        return [Flat(name, total, keys, shapes)]
-    pairs = [_pair(layer, a, b) for a, b in made]
-    a, b = (torch.cat(parts, dim=1) for parts in zip(*pairs, strict=True))
-    if isinstance(layer, nn.Embedding):
-        if layer.padding_idx is not None:
-            b = b * (a != layer.padding_idx)[..., None]
-        return [Outer(name, a, b, layer.num_embeddings, keys, shapes)]
-    if len(keys) > 1:
-        a = torch.cat([a, a.new_ones(*a.shape[:2], 1)], dim=2)
-    return [Outer(name, a, b, a.shape[2], keys, shapes)]
+def _input(inputs: tuple[Any, ...], named: dict[str, Any]) -> torch.Tensor:
+    return inputs[0] if inputs else next(iter(named.values()))
 
 
-def _pair(layer: nn.Module, a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Inputs (b, l, in) and output gradients (b, l, out) of one call."""
-    if isinstance(layer, nn.Conv1d | nn.Conv2d):
-        flat = isinstance(layer, nn.Conv1d)
-        kernel, dilation, padding, stride = (
-            ((1 if what != "padding" else 0), *getattr(layer, what)) if flat else getattr(layer, what)
-            for what in ("kernel_size", "dilation", "padding", "stride")
-        )
-        patches = F.unfold(a[:, :, None] if flat else a, kernel, dilation, padding, stride)
-        return patches.transpose(1, 2), b.flatten(2).transpose(1, 2)
-    if isinstance(layer, nn.Embedding):
-        return a.reshape(len(a), -1), b.reshape(len(b), -1, b.shape[-1])
-    return a.reshape(len(a), -1, a.shape[-1]), b.reshape(len(b), -1, b.shape[-1])
+def _layout(network: Network, x: torch.Tensor, y: torch.Tensor) -> Layout:
+    """Look at the calls of every layer in batches of two sizes, then compare with plain autograd: a weight
+    that is also used outside its layer gives itself away."""
+    names = {id(p): name for name, p in network.module.named_parameters()}
+    shapes = [_shapes(network, x[:1].repeat_interleave(size, 0)) for size in _PROBES]
+    covered, spread = {}, set()
+    for name, layer in network.module.named_modules():
+        own = list(layer.parameters(recurse=False))
+        if not own or not all(p.requires_grad for p in own) or not (has_rule(layer) or is_small(layer)):
+            continue
+        calls = [seen.get(name, []) for seen in shapes]
+        if all(_regular(call, size) for made, size in zip(calls, _PROBES, strict=True) for call in made):
+            covered[name] = layer
+        elif isinstance(layer, nn.Embedding) and all(_single(call) for made in calls for call in made):
+            covered[name] = layer
+            spread.add(name)
+    x, y = x[: _PROBES[-1]], y[: _PROBES[-1]]
+    wanted = _summed(network, x, y)
+    while True:
+        layout = _settle(network, covered, spread, names)
+        bad = _wrong(network, layout, wanted, x, y)
+        if not bad:
+            return layout
+        covered = {k: v for k, v in layout.covered.items() if k not in bad}
 
 
-def _norm(layer: nn.Module, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """(b, weight and bias): sums over positions of gradient times normalised input, and of gradient."""
-    if isinstance(layer, nn.LayerNorm):
-        normal = F.layer_norm(a, layer.normalized_shape, None, None, layer.eps)
-        keep = a.ndim - len(layer.normalized_shape)
-        middle = tuple(range(1, keep))
+def _settle(
+    network: Network, covered: dict[str, nn.Module], spread: set[str], names: dict[int, str]
+) -> Layout:
+    """Parameters that a layer out of reach shares are out of reach too."""
+    while True:
+        out = {
+            id(p)
+            for name, layer in network.module.named_modules()
+            if name not in covered
+            for p in layer.parameters(recurse=False)
+        }
+        lost = [k for k, v in covered.items() if any(id(p) in out for p in v.parameters(recurse=False))]
+        if not lost:
+            break
+        covered = {k: v for k, v in covered.items() if k not in lost}
+    owners: dict[int, list[str]] = {}
+    groups: list[list[str]] = []
+    for name, layer in covered.items():
+        for p in layer.parameters(recurse=False):
+            owners.setdefault(id(p), []).append(name)
+    for sharing in owners.values():
+        if len(sharing) > 1:
+            linked = [group for group in groups if set(group) & set(sharing)]
+            merged = {name for group in [*linked, sharing] for name in group}
+            groups = [group for group in groups if group not in linked]
+            groups.append([name for name in covered if name in merged])
+    rest = [k for k, p in network.module.named_parameters() if p.requires_grad and id(p) not in owners]
+    return Layout(covered, spread & set(covered), groups, rest, names)
 
-        def over(t: torch.Tensor) -> torch.Tensor:
-            return (t.sum(middle) if middle else t).flatten(1)
-    else:
-        if isinstance(layer, nn.GroupNorm):
-            normal = F.group_norm(a, layer.num_groups, None, None, layer.eps)
-        else:
-            assert isinstance(layer, nn.modules.batchnorm._BatchNorm)
-            assert layer.running_mean is not None and layer.running_var is not None
-            wide = (-1, *[1] * (a.ndim - 2))
-            normal = (a - layer.running_mean.view(wide)) / (layer.running_var.view(wide) + layer.eps).sqrt()
 
-        def over(t: torch.Tensor) -> torch.Tensor:
-            return t.flatten(2).sum(2) if t.ndim > 2 else t
+def _shapes(network: Network, x: torch.Tensor) -> dict[str, list[Any]]:
+    """Layer -> shapes of input and output of each call, None for a call that is not one tensor to one."""
+    seen: dict[str, list[Any]] = {}
 
-    parts = [over(b * normal)]
-    if getattr(layer, "bias", None) is not None:
-        parts.append(over(b))
-    return torch.cat(parts, dim=1)
+    def hook(name: str) -> Any:
+        def keep(_: nn.Module, inputs: Any, named: Any, output: Any) -> None:
+            given = [*inputs, *named.values()]
+            plain = len(given) == 1 and all(isinstance(t, torch.Tensor) for t in (*given, output))
+            seen.setdefault(name, []).append((given[0].shape, output.shape) if plain else None)
+
+        return keep
+
+    with ExitStack() as stack, torch.no_grad():
+        for name, part in network.module.named_modules():
+            stack.callback(part.register_forward_hook(hook(name), with_kwargs=True).remove)
+        network.module(x)
+    return seen
 
 
-def _nothing(name: str, layer: nn.Module, count: int) -> Flat:
-    named = [(f"{name}.{k}" if name else k, p) for k, p in layer.named_parameters(recurse=False)]
-    size = sum(p.numel() for _, p in named)
-    zero = named[0][1].new_zeros(count, size)
-    return Flat(name, zero, tuple(k for k, _ in named), tuple(p.shape for _, p in named))
+def _regular(call: Any, size: int) -> bool:
+    return call is not None and all(len(shape) > 0 and shape[0] == size for shape in call)
+
+
+def _single(call: Any) -> bool:
+    return call is not None and len(call[0]) == 2 and call[0][0] == 1
+
+
+def _summed(network: Network, x: torch.Tensor, y: torch.Tensor) -> Tensors:
+    """Gradients of the loss summed over the batch, by plain autograd."""
+    moving = {k: p for k, p in network.module.named_parameters() if p.requires_grad}
+    with torch.enable_grad(), _in_place_is_clear():
+        value = network.loss(wide(network.module(x)), y).sum()
+        found = torch.autograd.grad(value, list(moving.values()), allow_unused=True, materialize_grads=True)
+    return {k: wide(g) for k, g in zip(moving, found, strict=True)}
+
+
+def _wrong(
+    network: Network, layout: Layout, wanted: Tensors, x: torch.Tensor, y: torch.Tensor
+) -> set[str]:
+    """Layers whose gradients do not add up to those of plain autograd, or cannot be taken."""
+    without = Layout(layout.covered, layout.spread, [], [], layout.names)
+    found: Tensors = {}
+    owners: dict[str, list[str]] = {}
+    try:
+        for piece in _pieces(network, without, x, y, network.loss):
+            for key, g in piece.parameters().items():
+                found[key] = found[key] + g.sum(0) if key in found else g.sum(0)
+                owners.setdefault(key, []).append(piece.name)
+    except RuntimeError:  # a layer that torch.func does not go through
+        return {name for name, layer in layout.covered.items() if not has_rule(layer)}
+    half = any(p.dtype in (torch.float16, torch.bfloat16) for p in network.parameters.values())
+    limit = _TOLERANCE * (32 if half else 1)
+    largest = {key: float(g.abs().max()) if g.numel() else 0.0 for key, g in wanted.items()}
+    noise = 1e-2 * limit * max(largest.values(), default=0.0)  # of gradients that cancel, such as a key's bias
+    bad = set()
+    for key, total in found.items():
+        error = float((total - wanted[key]).abs().max()) if total.numel() else 0.0
+        if error > limit * largest[key] + noise:
+            bad |= set(owners[key])
+    return bad
 
 
 def _by_func(network: Network, keys: list[str], x: torch.Tensor, y: torch.Tensor, scalar: Scalar) -> Flat:
@@ -258,32 +245,7 @@ def _by_func(network: Network, keys: list[str], x: torch.Tensor, y: torch.Tensor
         ) from problem
     return Flat(
         "others",
-        torch.cat([grads[k].flatten(1) for k in keys], dim=1),
+        wide(torch.cat([grads[k].flatten(1) for k in keys], dim=1)),
         tuple(keys),
         tuple(network.parameters[k].shape for k in keys),
     )
-
-
-def join(batches: list[list[Piece]]) -> list[Piece]:
-    """The pieces of several batches as those of one; positions are filled up with zeros where they differ."""
-    return [_join(list(parts)) for parts in zip(*batches, strict=True)]
-
-
-def _join(parts: list[Piece]) -> Piece:
-    first = parts[0]
-    if isinstance(first, Flat):
-        g = torch.cat([p.flat() for p in parts])
-        return Flat(first.name, g, first.keys, first.shapes)
-    outers = [p for p in parts if isinstance(p, Outer)]
-    longest = max(p.a.shape[1] for p in outers)
-    both: list[torch.Tensor] = []
-    for which in ("a", "b"):
-        tensors = [getattr(p, which) for p in outers]
-        padded = [torch.cat([t, t.new_zeros(len(t), longest - t.shape[1], *t.shape[2:])], 1) for t in tensors]
-        both.append(torch.cat(padded))
-    return Outer(first.name, both[0], both[1], first.wide, first.keys, first.shapes)
-
-
-def count(pieces: list[Piece]) -> int:
-    """Number of parameters of all pieces."""
-    return sum(itertools.chain(piece.size for piece in pieces))

@@ -12,12 +12,12 @@ from whence.errors import InputError
 from whence.methods.gradients.checkpoints import Checkpoint, check_fits
 from whence.study.outputs import OUTPUTS
 from whence.training import RecipeTrainer
-from whence.training.data import Resident
+from whence.methods.gradients.pieces import Tensors, wide
+from whence.training.data import OnDemand, Resident
 
 if TYPE_CHECKING:
+    from whence.methods.gradients.layers import Layout
     from whence.study import Study
-
-Tensors = dict[str, torch.Tensor]
 
 
 class Network:
@@ -27,7 +27,8 @@ class Network:
     ----------
     module : the network in evaluation mode; its own weights are those of the last `load`
     parameters, buffers : the same by name; frozen parameters count as buffers
-    train, targets : the examples, ready for the network
+    train, targets : the examples, ready for the network; training examples are prepared as they are asked for
+    layout : how its parameters are reached, found with the first gradients
     """
 
     def __init__(self, study: Study, output: str, device: str | None = None) -> None:
@@ -43,11 +44,12 @@ class Network:
         self.output_name = output
         self.module: nn.Module = trainer.model
         self.device = trainer.device
-        self.train = Resident(study.train, study.train, trainer.device)
+        self.train = OnDemand(study.train, study.train, trainer.device, trainer.dtype)
         self.targets = trainer.queries
         self.smoothing = trainer.recipe.label_smoothing
         self.parameters: Tensors = {}
         self.buffers: Tensors = {}
+        self.layout: Layout | None = None
 
     def load(self, checkpoint: Checkpoint) -> Network:
         """Take the weights of a checkpoint; InputError if it is another network's or not finite."""
@@ -55,7 +57,8 @@ class Network:
         check_fits(self.trainer, checkpoint, state)
         with torch.no_grad():
             for key, tensor in (*self.module.named_parameters(), *self.module.named_buffers()):
-                tensor.copy_(state[key])
+                if key in state:  # a buffer that is not saved has its value from the start
+                    tensor.copy_(state[key])
         self.module.eval()
         named = dict(self.module.named_parameters())
         self.parameters = {k: v.detach() for k, v in named.items() if v.requires_grad}
@@ -64,8 +67,8 @@ class Network:
         return self
 
     def logits(self, parameters: Tensors, x: torch.Tensor) -> torch.Tensor:
-        """(b, classes) as a pure function of `parameters`."""
-        return torch.func.functional_call(self.module, {**self.buffers, **parameters}, (x,))
+        """(b, classes) as a pure function of `parameters`; float32 where the network is in half precision."""
+        return wide(torch.func.functional_call(self.module, {**self.buffers, **parameters}, (x,)))
 
     def output(self, logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """The output that is explained, (b,) of logits (b, classes)."""
@@ -75,9 +78,8 @@ class Network:
         """The loss that was trained on, (b,) of logits (b, classes), label smoothing included."""
         return nn.functional.cross_entropy(logits, y, reduction="none", label_smoothing=self.smoothing)
 
-    def batches(self, data: Resident, size: int) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
+    def batches(self, data: OnDemand | Resident, size: int) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
         """Positions, inputs and labels of `data`, `size` examples at a time, in order."""
         for start in range(0, len(data.y), size):
             part = slice(start, min(start + size, len(data.y)))
-            x = data.inputs(part)
-            yield part, x.float() if x.is_floating_point() else x, data.y[part]
+            yield part, data.inputs(part), data.y[part]

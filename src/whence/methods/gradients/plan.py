@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from whence.errors import InputError
-from whence.methods.gradients.layers import Outer, Piece, Scalar, gradients
+from whence.methods.gradients.layers import Scalar, gradients
 from whence.methods.gradients.network import Network
+from whence.methods.gradients.pieces import Outer, Piece
 from whence.methods.gradients.projection import Projection
 
 if TYPE_CHECKING:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from whence.methods.gradients.layers import Flat, Outer, Piece, Scalar, gradients
+from whence.methods.gradients.layers import Scalar, gradients
 from whence.methods.gradients.network import Network
+from whence.methods.gradients.pieces import Flat, Outer, Piece
 
 if TYPE_CHECKING:
     from whence.training.data import Resident

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import torch
 
-from whence.methods.gradients.layers import Outer, Piece
+from whence.methods.gradients.pieces import Outer, Piece
 
 _RELATIVE = 1e-4  # error of a separated inverse, relative to its norm, where gradients are
 _LARGEST = 2048  # a singular value decomposition beyond this side costs more than it saves

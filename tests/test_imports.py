@@ -12,6 +12,7 @@ SOURCE = Path(__file__).parents[1] / "src" / "whence"
 # A room imports only from rooms in rows above its own; rooms in one row know nothing of each other.
 ROWS = [
     {"errors", "provenance"},
+    {"attribution_files"},
     {"subsets", "attribution", "finding"},
     {"study"},
     {"training"},

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import uuid
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import xarray as xr
 
+from whence import attribution_files
 from whence.errors import InputError
 
 if TYPE_CHECKING:
     import pandas as pd
-
-FORMAT = "whence attribution 1"
 
 
 class Effect(NamedTuple):
@@ -104,7 +101,7 @@ class Attribution:
             default = np.arange(weight.shape[1]) if output_ids is None else output_ids
             coords["output"] = _ids("output_ids", default, weight.shape[1], "output")
         attrs = {
-            "format": FORMAT,
+            "format": attribution_files.FORMAT,
             "method": method,
             "output": output,
             "units": units or f"{output} per example",
@@ -307,51 +304,35 @@ class Attribution:
 
         Written beside `path` and renamed into place, so a crash never leaves half of one.
         """
-        path = Path(path)
-        if path.exists() and not _is_attribution(path):
-            raise InputError(f"path {str(path)!r} exists and is not an attribution; choose another.")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        token = uuid.uuid4().hex[:8]
-        fresh, old = (path.with_name(f".{path.name}.{word}-{token}") for word in ("new", "old"))
-        try:
-            # Fixed-width strings have no settled place in the Zarr v3 specification; objects are written
-            # as its variable-length strings.
-            coords = self.data.coords.items()
-            dataset = self.data.assign_coords({k: v.astype(object) for k, v in coords if v.dtype.kind in "U"})
-            dataset.to_zarr(fresh, mode="w", zarr_format=3, consolidated=False)
-            if path.exists():
-                path.replace(old)
-            fresh.replace(path)
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
-            shutil.rmtree(old, ignore_errors=True)
+        attribution_files.save(self.data, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Attribution:
         """Open what `save` wrote. Weights are read when first used, a row at a time by `top`."""
-        path = Path(path)
-        if not _is_attribution(path):
-            raise InputError(
-                f"path {str(path)!r} is not an attribution; pass a folder that Attribution.save wrote."
-            )
-        data = xr.open_zarr(path, consolidated=False, chunks=None, decode_times=False)
         loaded = cls.__new__(cls)
-        loaded.data = data.assign_coords(
-            {
-                k: (k, np.array(v.values.tolist(), dtype=str))
-                for k, v in data.coords.items()
-                if v.dtype.kind in "OT"
-            }
-        )
+        loaded.data = attribution_files.load(path)
         return loaded
 
+    @classmethod
+    @contextmanager
+    def writing(
+        cls, path: str | os.PathLike[str], shape: tuple[int, int], columns: int, **labels: Any
+    ) -> Iterator[attribution_files.Write]:
+        """Write an attribution that need not fit in memory, in the form of `save`, for `load` to open.
 
-def _is_attribution(path: Path) -> bool:
-    try:
-        attributes = json.loads((path / "zarr.json").read_text())["attributes"]
-    except (OSError, ValueError, KeyError):
-        return False
-    return attributes.get("format") == FORMAT
+        Inside the context, the function it gives is called with a slice of training examples and their
+        weights (target, len(slice)) float32, from the first example to the last without gaps. The attribution
+        takes its place when the context is left; an exception leaves nothing.
+
+        Parameters
+        ----------
+        shape : (targets, training examples)
+        columns : training examples at a time; the last time there may be fewer
+        labels : what `Attribution` takes beside the weight: ids, output, units, method, provenance, ...
+        """
+        nothing = np.broadcast_to(np.float32(0), shape)  # a shape without memory
+        with attribution_files.writing(cls(nothing, **labels).data, path, columns) as write:
+            yield write
 
 
 def _floats(array: Any) -> np.ndarray:
@@ -387,6 +368,6 @@ def _require_shape(argument: str, array: np.ndarray, shape: tuple[int, ...]) -> 
 
 
 def _require_finite(argument: str, array: np.ndarray) -> None:
-    if not np.isfinite(array).all():
-        bad = array.size - int(np.isfinite(array).sum())
+    bad = sum(int((~np.isfinite(array[i : i + 64])).sum()) for i in range(0, len(array), 64))
+    if bad:
         raise InputError(f"{argument} holds {bad} non-finite values, but every value must be finite.")

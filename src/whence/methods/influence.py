@@ -98,7 +98,7 @@ class Influence(Method):
         bias = np.zeros(len(weight))
         dampings, residuals = [], []
         for checkpoint in found:
-            check(network.load(checkpoint), network.loss)
+            check(network.load(checkpoint), network.loss, ridge=self._shift(network, checkpoint))
             scores, values, damping, residual = self._one(network, checkpoint)
             weight += scores / len(found)
             seen = scores.sum(1) if checkpoint.mask is None else scores @ checkpoint.mask
@@ -123,6 +123,15 @@ class Influence(Method):
                 residual=max(residuals),
             ),
         )
+
+    def _shift(self, network: Network, checkpoint: Checkpoint) -> float | None:
+        """What is added to the curvature, None where nothing is inverted."""
+        if self.hessian == "identity":
+            return None
+        count = len(network.train.y) if checkpoint.mask is None else int(checkpoint.mask.sum())
+        recipe = network.trainer.recipe
+        damping = auto_damping(recipe, count) if self.damping == "auto" else float(self.damping)
+        return weight_decay(recipe) + damping
 
     def _check_size(self, network: Network) -> None:
         p = sum(t.numel() for t in network.module.parameters() if t.requires_grad)

@@ -13,21 +13,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import numpy as np
 import torch
 
-from whence.attribution import Attribution
+from whence.attribution import Attribution, Effect
+from whence.attribution_files import check_place
 from whence.errors import InputError
 from whence.methods.base import Method, first_output, provenance
 from whence.methods.gradients.check import check
 from whence.methods.gradients.checkpoints import Checkpoint, Given, checkpoints
 from whence.methods.gradients.kernel import dots, pieces_of, squares
 from whence.methods.gradients.network import Network
-from whence.methods.gradients.plan import Forecast, bytes_of, forecast
+from whence.methods.gradients.plan import bytes_of
 from whence.methods.gradients.projection import Projection, project
-from whence.methods.gradients.store import GradientStore
-from whence.methods.gradients.streaming import preconditioned, stream
+from whence.methods.gradients.stored import Stored, one_minus_p, prepare
+from whence.methods.gradients.streaming import stream, top
 from whence.study.outputs import margin
 
 RIDGE = 3e-4
@@ -51,8 +53,9 @@ class TRAK(Method):
         goes on where it was, other targets and ridges do not take them again, and they need not fit in memory
         (with a projection only, and without use_masks). Memory, disk and time are forecast on standard error
         before it is begun
-    memory : that a pass into and out of the store may add, in bytes or as "1GiB"; the scores (targets, n)
-        come on top
+    memory : that a pass into and out of the store may add to a process that holds the study, in bytes or as
+        "1GiB". Scores that are returned in memory (targets, n) come on top; with ``attribute(..., to=path)``
+        nothing does
     use_masks : let each checkpoint's kernel be that of the examples it was trained on
     soft_threshold : share of scores, the smallest in size, that are set to 0 and subtracted from the others
         (the paper's S_lambda, by quantile)
@@ -105,9 +108,64 @@ class TRAK(Method):
         self.seed = seed
         self.device = device
 
-    def attribute(self, study: Any, output: str | None = None) -> Attribution:
-        """Scores (target, train)."""
-        return self.path(study, (self.ridge,), output)[-1]
+    def attribute(
+        self, study: Any, output: str | None = None, *, to: str | Path | None = None
+    ) -> Attribution:
+        """Scores (target, train).
+
+        Parameters
+        ----------
+        to : write them here, a block of training examples at a time, and open what was written, of which
+            weights are read when first used: for scores that do not fit in memory. Needs a store
+        """
+        if to is None:
+            return self.path(study, (self.ridge,), output)[-1]
+        self.require(study, output)
+        if self.store is None or self.soft_threshold:
+            raise InputError(
+                "to= writes scores block by block: it needs store=, and soft_threshold=0, for a threshold is a "
+                "property of all scores."
+            )
+        check_place(to)
+        output = first_output(study, output)
+        ready = self._stored(study, output, self._given(study), (self.ridge,), write_scores=True)
+        shape = (len(study.target_ids), study.n)
+        labels = self._labels(study, output, self.ridge, ready.names)
+        with Attribution.writing(to, shape, ready.store.block, **labels) as write:
+            for span, scores in stream(ready.store, ready.queries[0], np.mean(ready.weights, 0)):
+                write(span, scores)
+        return Attribution.load(to)
+
+    def top(
+        self,
+        study: Any,
+        k: int = 10,
+        output: str | None = None,
+        order: Literal["helpful", "harmful"] = "helpful",
+    ) -> dict[Any, list[Effect]]:
+        """Target id -> its k training examples with the strongest effect, strongest first, as
+        `Attribution.top` has them; from the store, without all scores at once."""
+        self.require(study, output)
+        if self.store is None:
+            raise InputError("top searches stored gradients: pass store= and projection=.")
+        if order not in ("helpful", "harmful"):
+            raise InputError(f'order is {order!r}, but it must be "helpful" or "harmful".')
+        if not 1 <= k <= study.n:
+            raise InputError(f"k must lie between 1 and {study.n}, received {k}.")
+        output = first_output(study, output)
+        ready = self._stored(study, output, self._given(study), (self.ridge,), write_scores=False)
+        lowest = (order == "harmful") != (output == "loss")
+        weights = np.mean(ready.weights, 0)
+        best, where = top(ready.store, ready.queries[0], k, weights, lowest)
+        sign = -1 if lowest else 1
+        return {
+            target: [
+                Effect(study.train_ids[j].item(), int(j), float(score))
+                for score, j in zip(scores, positions, strict=True)
+                if sign * score > 0
+            ]
+            for target, scores, positions in zip(study.target_ids.tolist(), best, where, strict=True)
+        }
 
     def path(
         self,
@@ -126,26 +184,24 @@ class TRAK(Method):
         """
         self.require(study, output)
         output = first_output(study, output)
+        given = self._given(study, max(counts) if counts else None)
+        counts = counts or (len(given),)
+        if self.store is not None:
+            return self._streamed(study, output, given, ridges, counts)
         network = Network(study, output, self.device)
-        given = checkpoints(
-            study, self._checkpoints, first=max(counts) if counts else self.first, seed=self.seed
-        )
         if self.use_masks and any(c.mask is None for c in given):
             raise InputError("use_masks needs checkpoints whose training subsets are known: pass a Bank.")
-        plan: Forecast | None = None
         totals = [torch.zeros(len(study.target_ids), study.n, dtype=torch.float64) for _ in ridges]
         weights = torch.zeros(study.n, dtype=torch.float64)
         found = []
         for number, checkpoint in enumerate(given):
-            check(network.load(checkpoint), margin)
-            if self.store is not None and number == 0:
-                plan = self._plan(network, len(given))
-            weights += _q(network)
-            found_here = self._scores(study, network, checkpoint, ridges, number, plan)
+            check(network.load(checkpoint), margin, ridge=min(ridges))
+            weights += one_minus_p(network)
+            found_here = self._scores(network, checkpoint, ridges, number)
             for total, scores in zip(totals, found_here, strict=True):
                 total += scores.cpu()
             done = number + 1
-            if done in (counts or (len(given),)):
+            if done in counts:
                 names = [c.name for c in given[:done]]
                 found += [
                     self._finish(study, output, total / done * (weights / done), ridge, names)
@@ -159,24 +215,23 @@ class TRAK(Method):
         if self.soft_threshold:
             limit = scores.abs().flatten().kthvalue(int(self.soft_threshold * scores.numel()) or 1).values
             scores = scores.sign() * (scores.abs() - limit).clamp_min(0)
-        return Attribution(
-            scores.float().numpy(),
-            target_ids=study.target_ids,
-            train_ids=study.train_ids,
-            output=output,
-            units=f"{output}, up to scale",
-            method=f"TRAK ({len(names)} checkpoint{'s' if len(names) > 1 else ''}, ridge {ridge:g})",
-            provenance=provenance(study, self, checkpoints=names, ridge=ridge),
-        )
+        return Attribution(scores.float().numpy(), **self._labels(study, output, ridge, names))
+
+    def _labels(self, study: Any, output: str, ridge: float, names: list[str]) -> dict[str, Any]:
+        return {
+            "target_ids": study.target_ids,
+            "train_ids": study.train_ids,
+            "output": output,
+            "units": f"{output}, up to scale",
+            "method": f"TRAK ({len(names)} checkpoint{'s' if len(names) > 1 else ''}, ridge {ridge:g})",
+            "provenance": provenance(study, self, checkpoints=names, ridge=ridge),
+        }
+
+    def _given(self, study: Any, first: int | None = None) -> list[Checkpoint]:
+        return checkpoints(study, self._checkpoints, first=first or self.first, seed=self.seed)
 
     def _scores(
-        self,
-        study: Any,
-        network: Network,
-        checkpoint: Checkpoint,
-        ridges: Sequence[float],
-        number: int,
-        plan: Forecast | None,
+        self, network: Network, checkpoint: Checkpoint, ridges: Sequence[float], number: int
     ) -> list[torch.Tensor]:
         """phi(z)' (Phi' Phi + lambda)^-1 phi(x) at each ridge, (targets, n) float64."""
         if self.use_masks:
@@ -190,45 +245,51 @@ class TRAK(Method):
             unit = float(squares(train)[seen].double().mean()) * len(seen)
             return [_dual(kernel, cross, seen, ridge * unit, self.use_masks) for ridge in ridges]
         projection = Projection(self.projection, self.seed + number)
-        if plan is not None:
-            return self._stored(study, network, projection, ridges, number, plan)
         train_rows = project(network, network.train, margin, projection)
         target_rows = project(network, network.targets, network.output, projection)
         unit = float(train_rows[seen].double().square().sum(1).mean()) * len(seen)
         return [_primal(train_rows, target_rows, seen, ridge * unit, self.blocks) for ridge in ridges]
 
-    def _plan(self, network: Network, count: int) -> Forecast:
-        assert self.projection is not None
-        plan = forecast(network, margin, size=self.projection, checkpoints=count, memory=self.memory)
-        plan.print()
-        return plan
-
     def _stored(
         self,
         study: Any,
-        network: Network,
-        projection: Projection,
+        output: str,
+        given: Sequence[Checkpoint],
         ridges: Sequence[float],
-        number: int,
-        plan: Forecast,
-    ) -> list[torch.Tensor]:
-        assert self.store is not None
-        kept = GradientStore(
-            self.store,
+        write_scores: bool,
+    ) -> Stored:
+        assert self.store is not None and self.projection is not None
+        return prepare(
+            Network(study, output, self.device),
+            given,
+            path=self.store,
             study=study.fingerprint,
-            n=study.n,
-            size=projection.size,
-            what="margin",
+            projection=self.projection,
             seed=self.seed,
-            block=plan.block,
+            memory=self.memory,
+            ridges=ridges,
+            blocks=self.blocks,
+            write_scores=write_scores,
         )
-        key = kept.fill(network, margin, number=number, batch=plan.batch)
-        queries = project(network, network.targets, network.output, projection, plan.batch).cpu()
+
+    def _streamed(
+        self,
+        study: Any,
+        output: str,
+        given: Sequence[Checkpoint],
+        ridges: Sequence[float],
+        counts: Sequence[int],
+    ) -> list[Attribution]:
+        """`path` from the store, one result at a time."""
+        ready = self._stored(study, output, given, ridges, write_scores=False)
         found = []
-        for ridge in ridges:
-            solved = preconditioned(kept, key, queries, ridge, self.blocks)
-            parts = [torch.from_numpy(scores) for _, scores in stream(kept, [(key, solved)])]
-            found.append(torch.cat(parts, dim=1).double())
+        for count in sorted(set(counts)):
+            weights = np.mean(ready.weights[:count], 0)
+            for ridge, queries in zip(ridges, ready.queries, strict=True):
+                scores = torch.empty(len(study.target_ids), study.n)
+                for span, part in stream(ready.store, queries[:count], weights):
+                    scores[:, span] = torch.from_numpy(part)
+                found.append(self._finish(study, output, scores, ridge, ready.names[:count]))
         return found
 
     def __repr__(self) -> str:
@@ -262,13 +323,3 @@ def _primal(
         gram.diagonal().add_(ridge / blocks)
         total += targets[:, part].double() @ torch.cholesky_solve(rows.T, torch.linalg.cholesky(gram))
     return total
-
-
-def _q(network: Network) -> torch.Tensor:
-    """1 - p of the correct class, (n,) float64 on the CPU."""
-    found = []
-    with torch.no_grad():
-        for _, x, y in network.batches(network.train, 512):
-            p = torch.softmax(network.module(x).double(), 1)
-            found.append(1 - p.gather(1, y[:, None])[:, 0])
-    return torch.cat(found).cpu()

@@ -155,7 +155,9 @@ class _Preparation:
         self.is_image = len(inputs.shape) in (3, 4) and examples.is_image
         kind = np.asarray(inputs[:1]).dtype
         if kind.kind not in "biuf":
-            raise InputError(f"a recipe trains on numbers, received inputs of dtype {kind}; encode them first.")
+            raise InputError(
+                f"a recipe trains on numbers, received inputs of dtype {kind}; encode them first."
+            )
         self._scaled = kind == np.uint8
         if self._scaled and not self.is_image:
             raise InputError(

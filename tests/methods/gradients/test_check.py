@@ -106,12 +106,15 @@ def test_methods_check_before_they_start(method):
         method(checkpoints=[make().state_dict()]).attribute(study)
 
 
-def test_half_precision_is_refused():
-    made = network(lambda: nn.Linear(4, 3))
-    made.module.half()
-    made.parameters = {k: v.half() for k, v in made.parameters.items()}
-    with pytest.raises(InputError, match="float16"):
-        check(made, margin)
+def test_half_precision_needs_a_ridge_where_something_is_inverted():
+    made = network(lambda: nn.Linear(4, 3).bfloat16())
+    check(made, margin)
+    check(made, margin, ridge=1e-4)
+    with pytest.raises(InputError, match=r"bfloat16.* without ridge"):
+        check(made, margin, ridge=0.0)
+    study = made.trainer.study
+    with pytest.raises(InputError, match=r"bfloat16.* without ridge"):
+        Influence(checkpoints=1, damping=0.0).attribute(study)
 
 
 def test_hooks_are_gone_afterwards():

@@ -61,7 +61,9 @@ def gradients(network: Network, x: torch.Tensor, y: torch.Tensor, scalar: Scalar
     return _pieces(network, network.layout, x, y, scalar)
 
 
-def _pieces(network: Network, layout: Layout, x: torch.Tensor, y: torch.Tensor, scalar: Scalar) -> list[Piece]:
+def _pieces(
+    network: Network, layout: Layout, x: torch.Tensor, y: torch.Tensor, scalar: Scalar
+) -> list[Piece]:
     made: dict[str, list[Call]] = {name: [] for name in layout.covered}
     with ExitStack() as stack, torch.enable_grad():
         for name, layer in layout.covered.items():
@@ -78,7 +80,9 @@ def _pieces(network: Network, layout: Layout, x: torch.Tensor, y: torch.Tensor, 
         calls = [(wide(a), wide(b)) for a, b in both if b is not None]
         pieces[name] = piece_of(name, layer, layout.names, calls, len(x))
     for group in layout.groups:
-        pieces[group[0]] = together([pieces.pop(name) if name != group[0] else pieces[name] for name in group])
+        pieces[group[0]] = together(
+            [pieces.pop(name) if name != group[0] else pieces[name] for name in group]
+        )
     result = list(pieces.values())
     if layout.rest:
         result.append(_by_func(network, layout.rest, x, y, scalar))
@@ -204,9 +208,7 @@ def _summed(network: Network, x: torch.Tensor, y: torch.Tensor) -> Tensors:
     return {k: wide(g) for k, g in zip(moving, found, strict=True)}
 
 
-def _wrong(
-    network: Network, layout: Layout, wanted: Tensors, x: torch.Tensor, y: torch.Tensor
-) -> set[str]:
+def _wrong(network: Network, layout: Layout, wanted: Tensors, x: torch.Tensor, y: torch.Tensor) -> set[str]:
     """Layers whose gradients do not add up to those of plain autograd, or cannot be taken."""
     without = Layout(layout.covered, layout.spread, [], [], layout.names)
     found: Tensors = {}
@@ -221,7 +223,9 @@ def _wrong(
     half = any(p.dtype in (torch.float16, torch.bfloat16) for p in network.parameters.values())
     limit = _TOLERANCE * (32 if half else 1)
     largest = {key: float(g.abs().max()) if g.numel() else 0.0 for key, g in wanted.items()}
-    noise = 1e-2 * limit * max(largest.values(), default=0.0)  # of gradients that cancel, such as a key's bias
+    noise = (
+        1e-2 * limit * max(largest.values(), default=0.0)
+    )  # of gradients that cancel, such as a key's bias
     bad = set()
     for key, total in found.items():
         error = float((total - wanted[key]).abs().max()) if total.numel() else 0.0

@@ -10,9 +10,9 @@ from torch import nn
 
 from whence.errors import InputError
 from whence.methods.gradients.checkpoints import Checkpoint, check_fits
+from whence.methods.gradients.pieces import Tensors, wide
 from whence.study.outputs import OUTPUTS
 from whence.training import RecipeTrainer
-from whence.methods.gradients.pieces import Tensors, wide
 from whence.training.data import OnDemand, Resident
 
 if TYPE_CHECKING:
@@ -78,7 +78,9 @@ class Network:
         """The loss that was trained on, (b,) of logits (b, classes), label smoothing included."""
         return nn.functional.cross_entropy(logits, y, reduction="none", label_smoothing=self.smoothing)
 
-    def batches(self, data: OnDemand | Resident, size: int) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
+    def batches(
+        self, data: OnDemand | Resident, size: int
+    ) -> Iterator[tuple[slice, torch.Tensor, torch.Tensor]]:
         """Positions, inputs and labels of `data`, `size` examples at a time, in order."""
         for start in range(0, len(data.y), size):
             part = slice(start, min(start + size, len(data.y)))

@@ -109,7 +109,12 @@ def together(pieces: list[Piece]) -> Flat:
         for key, g in piece.parameters().items():
             total[key] = total[key] + g if key in total else g
     name = " + ".join(piece.name for piece in pieces)
-    return Flat(name, torch.cat([g.flatten(1) for g in total.values()], 1), tuple(total), tuple(shapes[k] for k in total))
+    return Flat(
+        name,
+        torch.cat([g.flatten(1) for g in total.values()], 1),
+        tuple(total),
+        tuple(shapes[k] for k in total),
+    )
 
 
 def join(batches: list[list[Piece]]) -> list[Piece]:

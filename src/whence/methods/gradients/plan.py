@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
 from rich.console import Console
 
 from whence.errors import InputError
@@ -17,13 +18,14 @@ from whence.methods.gradients.pieces import Outer, Piece
 from whence.methods.gradients.projection import Projection
 
 if TYPE_CHECKING:
-    import torch
-
-    from whence.training.data import Resident
+    from whence.training.data import OnDemand, Resident
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 _KEPT = 3  # times over that a batch's layer inputs and gradients are held: by autograd, by us, and in a copy
 _FLOAT, _DOUBLE = 4, 8
+_OVERHEAD = 64 * 2**20  # what torch and zarr set up when first used
+_DISK_RATE = 5e8  # bytes a second, taken to be so: mostly the system's own memory is written to
+_PROBED, _TIMED = 4, 64  # examples
 
 
 def bytes_of(memory: int | str) -> int:
@@ -38,13 +40,13 @@ def bytes_of(memory: int | str) -> int:
 
 @dataclass(frozen=True)
 class Forecast:
-    """What projecting and scoring will take.
+    """What projecting and scoring will take, where nothing is stored yet.
 
     Attributes
     ----------
-    memory : bytes that the pass adds to what the study and its network hold already
+    memory : bytes that the pass adds to a process that holds the study: its arrays may lie on disk
     disk : bytes of the store, and of scores that are written
-    seconds : of the gradients, by timing a few examples; scoring is not counted
+    seconds : of gradients, Gram matrices and scores, by timing a few examples
     batch : examples a backward pass
     block : training examples read, scored and written at a time
     """
@@ -57,13 +59,13 @@ class Forecast:
 
     def __str__(self) -> str:
         return (
-            f"{_words(self.memory)} of memory, {_words(self.disk)} on disk, about {_time(self.seconds)} of "
-            f"gradients ({self.batch} examples a pass, blocks of {self.block:,})"
+            f"{_words(self.memory)} of memory, {_words(self.disk)} on disk, about {_time(self.seconds)} "
+            f"({self.batch} examples a pass, blocks of {self.block:,})"
         )
 
     def print(self, console: Console | None = None) -> None:
         """One line."""
-        (console or Console(stderr=True)).print(f"gradients: {self}", highlight=False)
+        (console or Console(stderr=True)).print(f"forecast: {self}", highlight=False)
 
 
 def forecast(
@@ -75,6 +77,7 @@ def forecast(
     targets: int | None = None,
     memory: int | str = "1GiB",
     write_scores: bool = False,
+    ridges: int = 1,
 ) -> Forecast:
     """Forecast for a loaded network, from the gradients of a few of its training examples.
 
@@ -85,6 +88,7 @@ def forecast(
     targets : that will be scored; the network's if None
     memory : cap that batches and blocks are cut to
     write_scores : count (targets, n) scores as disk
+    ridges : at which the targets' side is kept
 
     Raises
     ------
@@ -93,46 +97,90 @@ def forecast(
     cap, n = bytes_of(memory), len(network.train.y)
     targets = len(network.targets.y) if targets is None else targets
     projection = Projection(size)
-    each, matrices, seconds = _probe(network, network.train, scalar, projection)
-    # the Gram matrix with its factor and a copy, and the targets' side as it is solved
-    gram = 3 * size * size * _DOUBLE
-    queries = checkpoints * targets * size * _FLOAT + 2 * targets * size * _DOUBLE
-    # rows as read and in float64, and their scores as summed and as written
-    row = size * (2 * _FLOAT + _DOUBLE) + targets * 2 * _FLOAT
-    gradient_room, score_room = cap - matrices, cap - gram - queries
-    if gradient_room < each + size * _FLOAT or score_room < row:
-        least = max(matrices + each + row, gram + queries + row)
+    probe = _probe(network, network.train, scalar, projection, cap)
+    held = _OVERHEAD + probe.held + 8 * n * (checkpoints + 2)  # 1 - p of each, their mean, and labels
+    held += checkpoints * ridges * targets * size * _FLOAT
+    # the Gram matrix, its factor, and the targets' side: as it came, in double, turned, and solved
+    solving = 2 * size * size * _DOUBLE + targets * size * (2 * _FLOAT + 3 * _DOUBLE)
+    # rows on their way from the disk; then either in double, or multiplied to scores on their way to the disk
+    gram_row = size * (2 * _FLOAT + _DOUBLE)
+    score_row = size * 2 * _FLOAT + targets * 3 * _FLOAT
+    room = cap - held
+    least = max(probe.matrices + probe.each + 2 * size * _FLOAT, solving + gram_row, score_row)
+    if room < least:
         raise InputError(
-            f"memory is {_words(cap)}, but {size} dimensions and {targets} targets need at least "
-            f"{_words(least)}; raise memory, or lower the projection or the number of targets."
+            f"memory is {_words(cap)}, but {size} dimensions, {checkpoints} checkpoints and {targets} targets "
+            f"need at least {_words(held + least)}; raise memory, or lower the projection or the number of "
+            "targets."
         )
-    block = int(max(1, min(n, 4096, score_room // row, gradient_room // 2 // (2 * size * _FLOAT))))
-    batch = int(max(1, min(n, 256, (gradient_room - block * size * _FLOAT) // each)))
-    used = max(matrices + batch * each + block * size * _FLOAT, gram + queries + block * row)
-    disk = checkpoints * n * size * _FLOAT + (n * targets * _FLOAT if write_scores else 0)
-    return Forecast(int(used), int(disk), seconds * (n + targets) * checkpoints, batch, block)
+    fill_row = 2 * size * _FLOAT  # as made, and as written
+    filling = (room - probe.matrices) // 2
+    block = int(min(n, 4096, filling // fill_row, (room - solving) // gram_row, room // score_row))
+    block = max(1, block)
+    batch = int(max(1, min(n, 256, (room - probe.matrices - block * fill_row) // probe.each)))
+    used = held + max(
+        probe.matrices + batch * probe.each + block * fill_row,
+        solving + block * gram_row,
+        block * score_row,
+    )
+    scores = n * targets * _FLOAT if write_scores else 0
+    disk = checkpoints * n * size * _FLOAT + scores
+    seconds = checkpoints * (
+        probe.seconds * (n + targets)
+        + _arithmetic(n * size * size, torch.float64)
+        + ridges * _arithmetic(size * size * (size // 3 + 2 * targets), torch.float64)
+        + _arithmetic(n * size * targets, torch.float32)
+        + 3 * n * size * _FLOAT / _DISK_RATE  # written once, read for the Gram matrix and for the scores
+    )
+    return Forecast(int(used), int(disk), seconds + scores / _DISK_RATE, batch, block)
+
+
+@dataclass(frozen=True)
+class _Probe:
+    """Bytes an example of a batch, bytes of the projection's random numbers, bytes held all along (targets,
+    weights), seconds an example."""
+
+    each: int
+    matrices: int
+    held: int
+    seconds: float
 
 
 def _probe(
-    network: Network, data: Resident, scalar: Scalar, projection: Projection
-) -> tuple[int, int, float]:
-    """Bytes an example, bytes of the projection's matrices, seconds an example."""
-    count = min(32, len(data.y))
+    network: Network, data: OnDemand | Resident, scalar: Scalar, projection: Projection, cap: int
+) -> _Probe:
+    count = min(_PROBED, len(data.y))
     _, x, y = next(network.batches(data, count))
     pieces = gradients(network, x, y, scalar)
-    projection(pieces)  # draws the matrices
+    each = -(-_KEPT * (sum(_held(piece, projection) for piece in pieces) + _bytes(x)) // count)
+    projection(pieces)  # draws the random numbers
+    del pieces
+    count = int(max(1, min(_TIMED, len(data.y), cap // 4 // max(1, each))))
     start = time.perf_counter()
+    _, x, y = next(network.batches(data, count))
     projection(gradients(network, x, y, scalar))
+    with torch.no_grad():
+        network.module(x)  # for the probabilities
     seconds = (time.perf_counter() - start) / count
-    held = sum(_held(piece, projection.size) for piece in pieces) + _bytes(x)
-    return -(-_KEPT * held // count), projection.bytes, seconds
+    weights = sum(_bytes(t) for t in (*network.parameters.values(), *network.buffers.values()))
+    return _Probe(int(each), projection.bytes, _bytes(network.targets.x) + 3 * weights, seconds)
 
 
-def _held(piece: Piece, size: int) -> int:
-    projected = len(piece.b if isinstance(piece, Outer) else piece.g) * size * _FLOAT
-    if isinstance(piece, Outer):
-        return _bytes(piece.a) + _bytes(piece.b) + projected
-    return _bytes(piece.g) + projected
+def _arithmetic(products: int, dtype: torch.dtype) -> float:
+    """Seconds that so many multiplications of a matrix product take."""
+    side = 512
+    left, right = torch.ones(side, side, dtype=dtype), torch.ones(side, side, dtype=dtype)
+    left @ right
+    start = time.perf_counter()
+    left @ right
+    return (time.perf_counter() - start) * products / side**3
+
+
+def _held(piece: Piece, projection: Projection) -> int:
+    if not isinstance(piece, Outer):
+        return 2 * _bytes(piece.g)
+    left, right = projection.sides(piece)
+    return _bytes(piece.a) + _bytes(piece.b) + len(piece.b) * left * right * _FLOAT
 
 
 def _bytes(tensor: torch.Tensor) -> int:

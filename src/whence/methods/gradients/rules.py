@@ -131,4 +131,3 @@ def _alone(layer: nn.Module, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
     found: Any = torch.func.vmap(one)(a, b)
     return torch.cat([found[k].flatten(1) for k in parameters], dim=1)
-

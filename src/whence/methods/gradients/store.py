@@ -2,13 +2,15 @@
 
 A Zarr group holds, for each checkpoint, an array (n, size) of float32 in blocks of rows, and the checksum of
 every block, written after it. A block without its checksum counts as not made, so that a run that was stopped
-goes on with the first block that is missing.
+goes on with the first block that is missing. One process at a time fills a checkpoint: it holds a claim, as
+writers of a bank do.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,14 +19,18 @@ from typing import Any
 import numpy as np
 import torch
 import zarr
+from zarr.errors import ContainsGroupError
 
+from whence.bank.claims import Claims
+from whence.bank.errors import disk_full_is_clear
 from whence.errors import InputError
 from whence.methods.gradients.layers import Scalar, gradients
 from whence.methods.gradients.network import Network
 from whence.methods.gradients.projection import Projection
 
-_FORMAT = "whence gradients 1"
+_FORMAT = "whence gradients 2"
 _ABSENT = -1
+_CLAIMS = "claims"
 
 
 class GradientStore:
@@ -55,7 +61,10 @@ class GradientStore:
         if self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             self._group = self._open(wanted)
         else:
-            self._group = zarr.create_group(str(self.path), attributes={**wanted, "block": min(block, n)})
+            try:
+                self._group = zarr.create_group(str(self.path), attributes={**wanted, "block": min(block, n)})
+            except ContainsGroupError:  # another process was faster
+                self._group = self._open(wanted)
         self.block = int(self._attribute("block"))
 
     def _open(self, wanted: dict[str, Any]) -> zarr.Group:
@@ -77,7 +86,8 @@ class GradientStore:
     @property
     def checkpoints(self) -> list[str]:
         """Keys of the checkpoints that are complete."""
-        return [key for key in sorted(self._group.group_keys()) if not self.absent(key)]
+        names = sorted(entry.name for entry in os.scandir(self.path) if entry.is_dir())
+        return [key for key in names if key != _CLAIMS and self._begun(key) and not self.absent(key)]
 
     def absent(self, key: str) -> list[int]:
         """Blocks of a checkpoint that are not made."""
@@ -93,27 +103,46 @@ class GradientStore:
 
         Raises
         ------
-        InputError : a gradient is not finite, or the network has another number of training examples.
+        InputError : a gradient is not finite, the network has another number of training examples, or another
+            process is at this checkpoint.
         """
         if len(network.train.y) != self.n:
             raise InputError(f"the store is of {self.n} examples, the network has {len(network.train.y)}.")
         key = weights_key(network, number)
-        missing = self.absent(key)
-        if not self._begun(key):
-            self._create(key)
-        projection = Projection(self.size, self.seed + number)
-        for index in missing:
-            self._write(key, index, self._rows(network, scalar, projection, self._span(index), batch))
+        if not self.absent(key):
+            return key
+        (self.path / _CLAIMS).mkdir(exist_ok=True)
+        claims = Claims(self.path / _CLAIMS)
+        if not claims.take(int(key, 16)):
+            raise InputError(
+                f"another process is filling checkpoint {key} of {self.path}; wait until it is done, or name "
+                "another store."
+            )
+        try:
+            if not self._begun(key):
+                self._create(key)
+            projection = Projection(self.size, self.seed + number)
+            for index in self.absent(key):
+                rows = self._rows(network, scalar, projection, self._span(index), batch, claims)
+                self._write(key, index, rows)
+        finally:
+            claims.release_all()
         return key
 
     def _rows(
-        self, network: Network, scalar: Scalar, projection: Projection, span: slice, batch: int
+        self,
+        network: Network,
+        scalar: Scalar,
+        projection: Projection,
+        span: slice,
+        batch: int,
+        claims: Claims,
     ) -> np.ndarray:
         found = np.empty((span.stop - span.start, self.size), dtype=np.float32)
         for start in range(span.start, span.stop, batch):
             part = slice(start, min(start + batch, span.stop))
+            claims.beat()
             x = network.train.inputs(part)
-            x = x.float() if x.is_floating_point() else x
             rows = projection(gradients(network, x, network.train.y[part], scalar)).float()
             bad = (~torch.isfinite(rows).all(1)).nonzero()
             if len(bad):
@@ -165,8 +194,9 @@ class GradientStore:
         )
 
     def _write(self, key: str, index: int, rows: np.ndarray) -> None:
-        self._array(key, "gradients")[self._span(index)] = rows
-        self._array(key, "checksums")[index] = zlib.crc32(rows.data)
+        with disk_full_is_clear(self.path, f"block {index} of the gradients"):
+            self._array(key, "gradients")[self._span(index)] = rows
+            self._array(key, "checksums")[index] = zlib.crc32(rows.data)
 
     def _array(self, key: str, name: str) -> zarr.Array:
         found = self._group[f"{key}/{name}"]

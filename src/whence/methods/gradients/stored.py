@@ -1,0 +1,103 @@
+"""An ensemble's gradients in a store, and its targets ready to be scored with: what TRAK does when it
+streams."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from whence.errors import InputError
+from whence.methods.gradients.check import check
+from whence.methods.gradients.checkpoints import Checkpoint
+from whence.methods.gradients.network import Network
+from whence.methods.gradients.plan import Forecast, forecast
+from whence.methods.gradients.projection import Projection, project
+from whence.methods.gradients.store import GradientStore
+from whence.methods.gradients.streaming import preconditioned
+from whence.study.outputs import margin
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What is left to do after the gradients: products of queries and stored rows.
+
+    Attributes
+    ----------
+    names : of the checkpoints
+    queries : for each ridge, each checkpoint's key and (targets, size) solved by its Gram matrix
+    weights : (n,) 1 - p of each checkpoint
+    """
+
+    store: GradientStore
+    plan: Forecast
+    names: list[str]
+    queries: list[list[tuple[str, torch.Tensor]]]
+    weights: list[np.ndarray]
+
+
+def prepare(
+    network: Network,
+    given: Sequence[Checkpoint],
+    *,
+    path: str,
+    study: str,
+    projection: int,
+    seed: int,
+    memory: int,
+    ridges: Sequence[float],
+    blocks: int,
+    write_scores: bool,
+) -> Stored:
+    """Fill the store at `path` where it has gaps, and solve the targets' gradients; the forecast is printed
+    before."""
+    check(network.load(given[0]), margin, ridge=min(ridges))
+    plan = forecast(
+        network,
+        margin,
+        size=projection,
+        checkpoints=len(given),
+        memory=memory,
+        write_scores=write_scores,
+        ridges=len(ridges),
+    )
+    store = GradientStore(
+        path,
+        study=study,
+        n=len(network.train.y),
+        size=projection,
+        what="margin",
+        seed=seed,
+        block=plan.block,
+    )
+    if store.block > plan.block:
+        raise InputError(
+            f"{path} has blocks of {store.block:,} rows, but memory allows {plan.block:,}; raise memory, or name "
+            "another store."
+        )
+    plan.print()
+    queries: list[list[tuple[str, torch.Tensor]]] = [[] for _ in ridges]
+    weights = []
+    for number, checkpoint in enumerate(given):
+        if number:
+            check(network.load(checkpoint), margin, ridge=min(ridges))
+        key = store.fill(network, margin, number=number, batch=plan.batch)
+        weights.append(one_minus_p(network, plan.batch).numpy())
+        drawn = Projection(projection, seed + number)
+        rows = project(network, network.targets, network.output, drawn, plan.batch).cpu()
+        del drawn
+        for found, solved in zip(queries, preconditioned(store, key, rows, ridges, blocks), strict=True):
+            found.append((key, solved))
+    return Stored(store, plan, [checkpoint.name for checkpoint in given], queries, weights)
+
+
+def one_minus_p(network: Network, batch: int = 512) -> torch.Tensor:
+    """1 - p of the correct class of all training examples, (n,) float64 on the CPU."""
+    found = []
+    with torch.no_grad():
+        for _, x, y in network.batches(network.train, batch):
+            p = torch.softmax(network.module(x).double(), 1)
+            found.append(1 - p.gather(1, y[:, None])[:, 0])
+    return torch.cat(found).cpu()

@@ -24,6 +24,7 @@ from whence.errors import InputError
 from whence.methods.base import Method, first_output, provenance
 from whence.methods.gradients.check import check
 from whence.methods.gradients.checkpoints import Checkpoint, Given, checkpoints
+from whence.methods.gradients.inverse import dual, primal
 from whence.methods.gradients.kernel import dots, pieces_of, squares
 from whence.methods.gradients.network import Network
 from whence.methods.gradients.plan import bytes_of
@@ -123,8 +124,8 @@ class TRAK(Method):
         self.require(study, output)
         if self.store is None or self.soft_threshold:
             raise InputError(
-                "to= writes scores block by block: it needs store=, and soft_threshold=0, for a threshold is a "
-                "property of all scores."
+                "to= writes scores block by block: it needs store=, and soft_threshold=0, for a threshold is "
+                "a property of all scores."
             )
         check_place(to)
         output = first_output(study, output)
@@ -243,12 +244,12 @@ class TRAK(Method):
             targets = pieces_of(network, network.targets, network.output)
             kernel, cross = dots(train, train).double(), dots(targets, train).double()
             unit = float(squares(train)[seen].double().mean()) * len(seen)
-            return [_dual(kernel, cross, seen, ridge * unit, self.use_masks) for ridge in ridges]
+            return [dual(kernel, cross, seen, ridge * unit, self.use_masks) for ridge in ridges]
         projection = Projection(self.projection, self.seed + number)
         train_rows = project(network, network.train, margin, projection)
         target_rows = project(network, network.targets, network.output, projection)
         unit = float(train_rows[seen].double().square().sum(1).mean()) * len(seen)
-        return [_primal(train_rows, target_rows, seen, ridge * unit, self.blocks) for ridge in ridges]
+        return [primal(train_rows, target_rows, seen, ridge * unit, self.blocks) for ridge in ridges]
 
     def _stored(
         self,
@@ -295,31 +296,3 @@ class TRAK(Method):
     def __repr__(self) -> str:
         kind = self._checkpoints if isinstance(self._checkpoints, int) else type(self._checkpoints).__name__
         return super().__repr__().replace("TRAK(", f"TRAK(checkpoints={kind}, ", 1)
-
-
-def _dual(
-    kernel: torch.Tensor, cross: torch.Tensor, seen: torch.Tensor, ridge: float, subset: bool
-) -> torch.Tensor:
-    """The scores from dot products: K_z (K + ridge)^-1 where all examples were seen, else by Woodbury's
-    identity (K_z - K_zS (K_SS + ridge)^-1 K_S) / ridge."""
-    inner = kernel[seen][:, seen] if subset else kernel.clone()
-    inner.diagonal().add_(ridge)
-    factor = torch.linalg.cholesky(inner)
-    if not subset:
-        return torch.cholesky_solve(cross.T, factor).T
-    return (cross - cross[:, seen] @ torch.cholesky_solve(kernel[seen], factor)) / ridge
-
-
-def _primal(
-    train: torch.Tensor, targets: torch.Tensor, seen: torch.Tensor, ridge: float, blocks: int
-) -> torch.Tensor:
-    """The scores from projected gradients (n, k) and (t, k); the Gram matrix in float64, block by block."""
-    width = train.shape[1] // blocks
-    total = torch.zeros(len(targets), len(train), dtype=torch.float64, device=train.device)
-    for start in range(0, train.shape[1], width):
-        part = slice(start, start + width)
-        rows = train[:, part].double()
-        gram = rows[seen].T @ rows[seen]
-        gram.diagonal().add_(ridge / blocks)
-        total += targets[:, part].double() @ torch.cholesky_solve(rows.T, torch.linalg.cholesky(gram))
-    return total

@@ -1,4 +1,4 @@
-"""Hugging Face sequence classifiers in a Study: token fields in one array, and a network that takes them apart.
+"""Hugging Face sequence classifiers in a Study: token fields in one array, taken apart by the network.
 
     from whence.study.huggingface import sequence_classifier, tokens
 
@@ -11,7 +11,7 @@ The network keeps the names of its weights, so that `model.safetensors` of `save
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,8 +54,8 @@ def tokens(
     absent = [field for field in fields if field not in encodings]
     if absent:
         raise InputError(
-            f"encodings lack {', '.join(absent)}; they have {', '.join(encodings.keys())}. Name fields=... both "
-            "here and in sequence_classifier."
+            f"encodings lack {', '.join(absent)}, they have {', '.join(encodings.keys())}; name fields=... "
+            "both here and in sequence_classifier."
         )
     rows = {field: [np.asarray(row) for row in encodings[field]] for field in fields}
     sizes = [len(row) for row in rows[fields[0]]]
@@ -86,7 +86,7 @@ def sequence_classifier(make: Callable[[], nn.Module], fields: Sequence[str] = F
     fields : the fields that `tokens` packed, in the same order
     """
     model = make()
-    kind = type(model)
+    kind: type[Any] = type(model)
     config = getattr(model, "config", None)
     if config is None or not hasattr(kind, "from_pretrained"):
         raise InputError(f"make must return a transformers model, it returned {kind.__name__}.")
@@ -99,7 +99,7 @@ def sequence_classifier(make: Callable[[], nn.Module], fields: Sequence[str] = F
     return model
 
 
-@lru_cache
+@cache
 def _classifier(kind: type[Any], fields: tuple[str, ...]) -> type[Any]:
     def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
         if x.ndim != 3 or x.shape[1] != len(fields):

@@ -10,7 +10,7 @@ from whence.methods import TRAK
 from whence.methods.gradients import streaming
 from whence.methods.gradients.checkpoints import checkpoints
 from whence.methods.gradients.network import Network
-from whence.methods.gradients.plan import bytes_of, forecast
+from whence.methods.gradients.plan import OVERHEAD, bytes_of, forecast
 from whence.methods.gradients.projection import Projection, project
 from whence.methods.gradients.store import GradientStore, weights_key
 from whence.study.outputs import margin
@@ -214,8 +214,12 @@ def test_sizes_that_are_none(text):
 def test_a_lower_cap_makes_smaller_blocks(study, states):
     network = loaded(study, states[0])
     roomy = forecast(network, margin, size=SIZE, checkpoints=2, memory="1GiB", write_scores=True)
-    tight = forecast(network, margin, size=SIZE, checkpoints=2, memory="16KiB")
-    assert roomy.memory <= 2**30 and tight.memory <= 16 * 2**10
+    with pytest.raises(InputError, match="need at least") as caught:
+        forecast(network, margin, size=SIZE, checkpoints=2, memory="16KiB")
+    assert "\n" not in str(caught.value)
+    cap = OVERHEAD + 24 * 2**10
+    tight = forecast(network, margin, size=SIZE, checkpoints=2, memory=cap)
+    assert roomy.memory <= 2**30 and tight.memory <= cap
     assert roomy.batch == roomy.block == N and tight.batch < N and tight.block < N
     assert roomy.disk == 2 * N * SIZE * 4 + N * T * 4
     assert "on disk" in str(roomy)

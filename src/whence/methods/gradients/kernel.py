@@ -11,12 +11,14 @@ from whence.methods.gradients.network import Network
 from whence.methods.gradients.pieces import Flat, Outer, Piece, join
 
 if TYPE_CHECKING:
-    from whence.training.data import Resident
+    from whence.training.data import OnDemand, Resident
 
 _BATCH = 512
 
 
-def pieces_of(network: Network, data: Resident, scalar: Scalar, batch: int = _BATCH) -> list[Piece]:
+def pieces_of(
+    network: Network, data: OnDemand | Resident, scalar: Scalar, batch: int = _BATCH
+) -> list[Piece]:
     """Per-example gradients of all of `data`. Layers applied to many positions (convolutions) are formed
     where that takes less room."""
     found = []

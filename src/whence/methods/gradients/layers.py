@@ -80,9 +80,8 @@ def _pieces(
         calls = [(wide(a), wide(b)) for a, b in both if b is not None]
         pieces[name] = piece_of(name, layer, layout.names, calls, len(x))
     for group in layout.groups:
-        pieces[group[0]] = together(
-            [pieces.pop(name) if name != group[0] else pieces[name] for name in group]
-        )
+        first, *others = group
+        pieces[first] = together([pieces[first], *(pieces.pop(name) for name in others)])
     result = list(pieces.values())
     if layout.rest:
         result.append(_by_func(network, layout.rest, x, y, scalar))

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 _KEPT = 3  # times over that a batch's layer inputs and gradients are held: by autograd, by us, and in a copy
 _FLOAT, _DOUBLE = 4, 8
-_OVERHEAD = 64 * 2**20  # what torch and zarr set up when first used
+OVERHEAD = 64 * 2**20  # what torch and zarr set up when first used
 _DISK_RATE = 5e8  # bytes a second, taken to be so: mostly the system's own memory is written to
 _PROBED, _TIMED = 4, 64  # examples
 
@@ -98,7 +98,7 @@ def forecast(
     targets = len(network.targets.y) if targets is None else targets
     projection = Projection(size)
     probe = _probe(network, network.train, scalar, projection, cap)
-    held = _OVERHEAD + probe.held + 8 * n * (checkpoints + 2)  # 1 - p of each, their mean, and labels
+    held = OVERHEAD + probe.held + 8 * n * (checkpoints + 2)  # 1 - p of each, their mean, and labels
     held += checkpoints * ridges * targets * size * _FLOAT
     # the Gram matrix, its factor, and the targets' side: as it came, in double, turned, and solved
     solving = 2 * size * size * _DOUBLE + targets * size * (2 * _FLOAT + 3 * _DOUBLE)
@@ -109,9 +109,9 @@ def forecast(
     least = max(probe.matrices + probe.each + 2 * size * _FLOAT, solving + gram_row, score_row)
     if room < least:
         raise InputError(
-            f"memory is {_words(cap)}, but {size} dimensions, {checkpoints} checkpoints and {targets} targets "
-            f"need at least {_words(held + least)}; raise memory, or lower the projection or the number of "
-            "targets."
+            f"memory is {_words(cap)}, but {size} dimensions, {checkpoints} checkpoints and {targets} "
+            f"targets need at least {_words(held + least)}; raise memory, or lower the projection or the "
+            "number of targets."
         )
     fill_row = 2 * size * _FLOAT  # as made, and as written
     filling = (room - probe.matrices) // 2

@@ -74,8 +74,8 @@ def prepare(
     )
     if store.block > plan.block:
         raise InputError(
-            f"{path} has blocks of {store.block:,} rows, but memory allows {plan.block:,}; raise memory, or name "
-            "another store."
+            f"{path} has blocks of {store.block:,} rows, but memory allows {plan.block:,}; raise memory, or "
+            "name another store."
         )
     plan.print()
     queries: list[list[tuple[str, torch.Tensor]]] = [[] for _ in ridges]

@@ -17,8 +17,8 @@ _SORTED = 64  # targets sorted at a time
 def preconditioned(
     store: GradientStore, key: str, queries: torch.Tensor, ridges: Sequence[float], blocks: int = 1
 ) -> list[torch.Tensor]:
-    """(Phi' Phi + lambda)^-1 of queries (targets, size) at each ridge, lambda = ridge n mean_i |phi_i|^2 as in
-    TRAK.
+    """(Phi' Phi + lambda)^-1 of queries (targets, size) at each ridge; lambda = ridge n mean_i |phi_i|^2 as
+    in TRAK.
 
     One pass over the store; the Gram matrix is float64, in `blocks` diagonal blocks. Returns float32.
     """

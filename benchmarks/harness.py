@@ -122,9 +122,20 @@ def peak_memory(task: Callable[..., Any], *arguments: Any) -> int:
 
     `task` is a module-level function; arguments are sent to the process before counting starts.
     """
+    return measured(task, *arguments)[0]
+
+
+def measured(
+    task: Callable[..., Any], *arguments: Any, prepare: Callable[..., Any] | None = None
+) -> tuple[int, Any]:
+    """`peak_memory`, and what the task returns.
+
+    `prepare`, a module-level function as well, is called with the arguments before counting starts, and the
+    task with what it returns: what it holds is not the task's.
+    """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_measure, args=(sender, task, arguments))
+    process = context.Process(target=_measure, args=(sender, task, arguments, prepare))
     process.start()
     sender.close()
     try:
@@ -133,12 +144,16 @@ def peak_memory(task: Callable[..., Any], *arguments: Any) -> int:
         process.join()
 
 
-def _measure(sender: Any, task: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+def _measure(
+    sender: Any, task: Callable[..., Any], arguments: tuple[Any, ...], prepare: Callable[..., Any] | None
+) -> None:
     import torch  # noqa: F401  # its own memory is not the task's
 
+    if prepare is not None:
+        arguments = (prepare(*arguments),)
     before = _resident()
-    task(*arguments)
-    sender.send(max(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before, 0))
+    found = task(*arguments)
+    sender.send((max(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before, 0), found))
 
 
 def _resident() -> int:

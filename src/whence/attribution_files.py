@@ -17,7 +17,7 @@ import zarr
 from whence.errors import InputError
 
 FORMAT = "whence attribution 1"
-_ROWS = 64  # targets a chunk, where weights are written in blocks: `top` of one target reads few others
+_ROWS = 128  # targets a chunk, where weights are written in blocks: `top` of one target reads few others
 Write = Callable[[slice, np.ndarray], None]
 
 

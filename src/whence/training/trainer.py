@@ -98,8 +98,8 @@ class RecipeTrainer(Trainer):
             return
         if not self.queries.is_image:
             raise InputError(
-                f"augment is for images, received inputs of shape {tuple(self.queries.x.shape)}; pass uint8 (n, "
-                "H, W[, C]) or float (n, C, H, W) with 1 or 3 channels, or augment=None."
+                f"augment is for images, received inputs of shape {tuple(self.queries.x.shape)}; pass uint8 "
+                "(n, H, W[, C]) or float (n, C, H, W) with 1 or 3 channels, or augment=None."
             )
         height, width = self.queries.x.shape[1:3]
         if augment.translate >= min(height, width) or augment.cutout > min(height, width):

@@ -16,6 +16,7 @@ from whence.methods.gradients.layers import Scalar, gradients
 from whence.methods.gradients.network import Network
 from whence.methods.gradients.pieces import Outer, Piece
 from whence.methods.gradients.projection import Projection
+from whence.methods.gradients.streaming import DOUBLED
 
 if TYPE_CHECKING:
     from whence.training.data import OnDemand, Resident
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 _KEPT = 3  # times over that a batch's layer inputs and gradients are held: by autograd, by us, and in a copy
 _FLOAT, _DOUBLE = 4, 8
-OVERHEAD = 64 * 2**20  # what torch and zarr set up when first used
+OVERHEAD = 80 * 2**20  # what torch and zarr set up when first used
 _DISK_RATE = 5e8  # bytes a second, taken to be so: mostly the system's own memory is written to
 _PROBED, _TIMED = 4, 64  # examples
+_BLOCK = 8 * 2**20  # bytes of rows in a file, at most: larger ones are no faster
 
 
 def bytes_of(memory: int | str) -> int:
@@ -101,10 +103,11 @@ def forecast(
     held = OVERHEAD + probe.held + 8 * n * (checkpoints + 2)  # 1 - p of each, their mean, and labels
     held += checkpoints * ridges * targets * size * _FLOAT
     # the Gram matrix, its factor, and the targets' side: as it came, in double, turned, and solved
-    solving = 2 * size * size * _DOUBLE + targets * size * (2 * _FLOAT + 3 * _DOUBLE)
-    # rows on their way from the disk; then either in double, or multiplied to scores on their way to the disk
-    gram_row = size * (2 * _FLOAT + _DOUBLE)
-    score_row = size * 2 * _FLOAT + targets * 3 * _FLOAT
+    solving = 3 * size * size * _DOUBLE + targets * size * (2 * _FLOAT + 3 * _DOUBLE)
+    solving += DOUBLED * size * _DOUBLE
+    # rows on their way from the disk, which become part of the Gram matrix, or scores on their way to the disk
+    gram_row = size * 3 * _FLOAT
+    score_row = size * 3 * _FLOAT + targets * 3 * _FLOAT
     room = cap - held
     least = max(probe.matrices + probe.each + 2 * size * _FLOAT, solving + gram_row, score_row)
     if room < least:
@@ -115,7 +118,8 @@ def forecast(
         )
     fill_row = 2 * size * _FLOAT  # as made, and as written
     filling = (room - probe.matrices) // 2
-    block = int(min(n, 4096, filling // fill_row, (room - solving) // gram_row, room // score_row))
+    rows = _BLOCK // (size * _FLOAT)
+    block = int(min(n, rows, filling // fill_row, (room - solving) // gram_row, room // score_row))
     block = max(1, block)
     batch = int(max(1, min(n, 256, (room - probe.matrices - block * fill_row) // probe.each)))
     used = held + max(

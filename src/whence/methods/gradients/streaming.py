@@ -11,6 +11,7 @@ import torch
 from whence.errors import InputError
 from whence.methods.gradients.store import GradientStore
 
+DOUBLED = 256  # rows in double precision at a time
 _SORTED = 64  # targets sorted at a time
 
 
@@ -32,9 +33,10 @@ def preconditioned(
     parts = [slice(start, start + width) for start in range(0, store.size, width)]
     grams = [torch.zeros(width, width, dtype=torch.float64) for _ in parts]
     for _, rows in store.blocks(key):
-        for gram, part in zip(grams, parts, strict=True):
-            some = torch.from_numpy(rows[:, part]).double()
-            gram.addmm_(some.T, some)
+        for few in torch.from_numpy(rows).split(DOUBLED):
+            for gram, part in zip(grams, parts, strict=True):
+                some = few[:, part].double()
+                gram.addmm_(some.T, some)
     # the trace is sum_i |phi_i|^2
     unit = sum(float(gram.trace()) for gram in grams) / blocks
     found = [torch.empty(len(queries), store.size) for _ in ridges]

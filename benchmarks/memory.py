@@ -27,8 +27,8 @@ CHECKPOINTS = 2
 RIDGE = 1e-3
 CLASSES = 10
 # training examples, targets, cap, whether the scores are compared with those made in memory
-FULL = ((100_000, 1_000, "1GiB", False), (100_000, 1_000, "384MiB", False), (10_000, 200, "384MiB", True))
-QUICK = ((4_000, 100, "384MiB", True),)
+FULL = ((100_000, 1_000, "1GiB", False), (10_000, 200, "160MiB", True))
+QUICK = ((4_000, 100, "160MiB", True),)
 
 
 def run(quick: bool = False) -> Result:

@@ -13,6 +13,7 @@ from whence.methods.gradients.network import Network
 from whence.methods.gradients.projection import Projection, project
 from whence.study.outputs import margin
 from whence.training import mlp
+from whence.training.loop import train_one
 
 N, T = 40, 7
 
@@ -154,6 +155,27 @@ def test_gradient_products(study, bank):
     assert np.allclose(
         TracIn(bank, first=2, rates=[0.5, 0.5]).attribute(study).weight, dot, rtol=1e-3, atol=1e-5
     )
+
+
+def test_tracin_follows_one_run_with_the_rates_of_its_schedule(study):
+    count, n = 3, study.n
+    recipe = study.recipe
+    total = recipe.steps(n)
+    trainer, states = study.trainer(), {}
+    train_one(trainer.step, trainer.data, torch.ones(n), 7, watch=lambda t, state: states.update({t: state}))
+    assert len(states) == total
+    network, expected = Network(study, "margin"), 0
+    for i in range(count):
+        steps = range(total * i // count, total * (i + 1) // count)
+        state = states[(steps.start + steps.stop + 1) // 2]
+        network.load(checkpoints(study, [{**state.parameters, **state.buffers}])[0])
+        rate = sum(recipe.optimizer.lr * recipe.schedule.factor(t, total) for t in steps)
+        train, target = rows(network, network.train, network.loss), rows(network, network.targets, margin)
+        expected = expected - rate * target @ train.T
+    found = TracIn(count, seed=7).attribute(study).weight
+    assert np.allclose(found, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+    with pytest.raises(InputError, match=f"between 1 and the {total} steps"):
+        TracIn(10**6).attribute(study)
 
 
 def test_an_example_of_its_own_class_next_to_it_helps(study):

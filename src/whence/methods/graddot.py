@@ -14,7 +14,7 @@ from whence.attribution import Attribution
 from whence.errors import InputError
 from whence.methods.base import Method, first_output, provenance
 from whence.methods.gradients.check import check
-from whence.methods.gradients.checkpoints import Given, checkpoints
+from whence.methods.gradients.checkpoints import Checkpoint, Given, checkpoints, trajectory
 from whence.methods.gradients.kernel import dots, pieces_of, squares
 from whence.methods.gradients.network import Network
 
@@ -51,8 +51,7 @@ class GradDot(Method):
         self.require(study, output)
         output = first_output(study, output)
         network = Network(study, output, self.device)
-        given = checkpoints(study, self._checkpoints, first=self.first, seed=self.seed)
-        steps = self._steps(len(given))
+        given, steps = self._given(study)
         total = torch.zeros(len(study.target_ids), study.n)
         for step, checkpoint in zip(steps, given, strict=True):
             check(network.load(checkpoint), network.loss)
@@ -71,8 +70,10 @@ class GradDot(Method):
 
     _words = "gradient dot product"
 
-    def _steps(self, count: int) -> Sequence[float]:
-        return [1 / count] * count
+    def _given(self, study: Any) -> tuple[list[Checkpoint], Sequence[float]]:
+        """Checkpoints, and the factor of each."""
+        found = checkpoints(study, self._checkpoints, first=self.first, seed=self.seed)
+        return found, [1 / len(found)] * len(found)
 
     def _product(self, targets: Any, train: Any) -> torch.Tensor:
         return dots(targets, train)
@@ -93,7 +94,12 @@ class TracIn(GradDot):
 
     Parameters
     ----------
-    rates : learning rate at each checkpoint; None counts all alike (models at the end of their training)
+    checkpoints : a number of moments, evenly spaced, of one run on everything that is trained here: each
+        counts by the recipe's learning rates over the stretch it stands for. Or, as in `GradDot`, a Bank,
+        state dicts or files
+    rates : learning rate at each checkpoint that is given. Without, all count alike: a bank's checkpoints are
+        ends of runs, not moments of one, and rank as `GradDot` ranks them
+    seed : of the run trained here
     """
 
     _words = "TracIn"
@@ -110,9 +116,15 @@ class TracIn(GradDot):
         super().__init__(checkpoints, first=first, seed=seed, device=device)
         self.rates = rates
 
-    def _steps(self, count: int) -> Sequence[float]:
+    def _given(self, study: Any) -> tuple[list[Checkpoint], Sequence[float]]:
+        if isinstance(self._checkpoints, int) and self.rates is None:
+            found, rates = trajectory(study, self._checkpoints, self.seed)
+            if self.first is not None and not 1 <= self.first <= len(found):
+                raise InputError(f"{self.first} checkpoints were asked for, but there are {len(found)}.")
+            return found[: self.first], rates[: self.first]
+        found, _ = super()._given(study)
         if self.rates is None:
-            return [1.0] * count
-        if len(self.rates) != count:
-            raise InputError(f"rates has {len(self.rates)} numbers, but there are {count} checkpoints.")
-        return [float(rate) for rate in self.rates]
+            return found, [1.0] * len(found)
+        if len(self.rates) != len(found):
+            raise InputError(f"rates has {len(self.rates)} numbers, but there are {len(found)} checkpoints.")
+        return found, [float(rate) for rate in self.rates]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 from whence.training.data import Resident
@@ -10,7 +12,12 @@ from whence.training.step import Batch, State, Step, initial_state
 
 
 def train_one(
-    step: Step, data: Resident, weights: torch.Tensor, seed: int, steps: int | None = None
+    step: Step,
+    data: Resident,
+    weights: torch.Tensor,
+    seed: int,
+    steps: int | None = None,
+    watch: Callable[[int, State], None] | None = None,
 ) -> State:
     """Train one network and return its final state.
 
@@ -19,6 +26,7 @@ def train_one(
     weights : float ``(n,)`` on the CPU; 0 leaves an example out.
     seed : training seed: initial weights, order, augmentation, dropout.
     steps : stop after so many steps (for measurements), None for the whole run.
+    watch : called after every step with the number of steps done and the state.
     """
     recipe, device = step.recipe, data.y.device
     positions = pool(weights, recipe)
@@ -39,6 +47,8 @@ def train_one(
                 batch = Batch(data.inputs(index, {k: v[part] for k, v in draws.items()}), data.y[index], lr)
                 state = step(state, batch, None if plain else on_device[index])
                 done += 1
+                if watch is not None:
+                    watch(done, state)
                 if done == steps:
                     return state
     return state

@@ -1,5 +1,8 @@
 """The gradient store, its scores by streaming, and the forecast."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -154,6 +157,92 @@ def test_trak_with_a_store_is_trak(tmp_path, study, states, blocks, capsys):
         TRAK(states, store=tmp_path / "kept.zarr")
 
 
+def test_scores_written_block_by_block_are_an_attribution(tmp_path, study, states, monkeypatch):
+    how = {"projection": SIZE, "ridge": 1e-2, "store": tmp_path / "kept.zarr"}
+    monkeypatch.setattr("whence.methods.gradients.plan._BLOCK", 12 * SIZE * 4)  # several blocks
+    plain = TRAK(states, **how).attribute(study, "loss")
+    written = TRAK(states, **how).attribute(study, "loss", to=tmp_path / "scores.zarr")
+    np.testing.assert_array_equal(written.weight, plain.weight)
+    for what in ("target_ids", "train_ids", "output", "units", "method", "meaning", "bias", "provenance"):
+        np.testing.assert_array_equal(getattr(written, what), getattr(plain, what), err_msg=what)
+    again = whence.Attribution.load(tmp_path / "scores.zarr")
+    assert again.top(3, 4) == plain.top(3, 4)
+    assert again.data["weight"].dims == ("target", "train")
+    again.save(tmp_path / "copy.zarr")
+    np.testing.assert_array_equal(whence.Attribution.load(tmp_path / "copy.zarr").weight, plain.weight)
+
+
+@pytest.mark.parametrize("output", ["margin", "loss"])
+@pytest.mark.parametrize("order", ["helpful", "harmful"])
+def test_the_strongest_come_from_the_store(tmp_path, study, states, output, order):
+    trak = TRAK(states, projection=SIZE, ridge=1e-2, store=tmp_path / "kept.zarr")
+    everything = trak.attribute(study, output)
+    found = trak.top(study, 4, output, order)
+    assert list(found) == study.target_ids.tolist()
+    for target, effects in found.items():
+        expected = everything.top(target, 4, order)
+        assert [e[:2] for e in effects] == [e[:2] for e in expected]
+        np.testing.assert_allclose([e.weight for e in effects], [e.weight for e in expected], rtol=1e-5)
+    with pytest.raises(InputError, match="k must lie"):
+        trak.top(study, N + 1)
+    with pytest.raises(InputError, match='"helpful" or "harmful"'):
+        trak.top(study, order="best")
+    with pytest.raises(InputError, match="pass store="):
+        TRAK(states).top(study)
+
+
+def test_what_cannot_be_written_leaves_nothing(tmp_path, study, states, monkeypatch):
+    how = {"projection": SIZE, "store": tmp_path / "kept.zarr"}
+    with pytest.raises(InputError, match="it needs store="):
+        TRAK(states, projection=SIZE).attribute(study, to=tmp_path / "scores.zarr")
+    with pytest.raises(InputError, match="soft_threshold=0"):
+        TRAK(states, soft_threshold=0.5, **how).attribute(study, to=tmp_path / "scores.zarr")
+    (tmp_path / "letter").write_text("mine")
+    with pytest.raises(InputError, match="exists and is not an attribution"):
+        TRAK(states, **how).attribute(study, to=tmp_path / "letter")
+    assert [path.name for path in tmp_path.iterdir()] == ["letter"]
+    monkeypatch.setattr(
+        "whence.methods.trak.stream", lambda *_: iter([(slice(0, N), np.full((T, N), np.nan))])
+    )
+    with pytest.raises(InputError, match="not finite"):
+        TRAK(states, **how).attribute(study, to=tmp_path / "scores.zarr")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["kept.zarr", "letter"]
+
+
+def test_a_store_with_blocks_above_the_cap_is_refused(tmp_path, study, states, monkeypatch):
+    make(tmp_path, study, block=30)
+    monkeypatch.setattr("whence.methods.gradients.plan._BLOCK", 20 * SIZE * 4)
+    with pytest.raises(InputError, match="blocks of 30 rows, but memory allows 20"):
+        TRAK(states, projection=SIZE, store=tmp_path / "store.zarr").attribute(study)
+
+
+def test_one_process_at_a_time_fills_a_checkpoint(tmp_path, study, states):
+    network, store = loaded(study, states[0]), make(tmp_path, study)
+    key = weights_key(network)
+    script = (
+        "import sys, time; from pathlib import Path; from whence.bank.claims import Claims; "
+        "folder = Path(sys.argv[1]); folder.mkdir(); "
+        "print(Claims(folder).take(int(sys.argv[2], 16)), flush=True); "
+        "time.sleep(60)"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", script, str(store.path / "claims"), key], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert other.stdout.readline().strip() == "True"
+        with pytest.raises(InputError, match=f"another process is filling checkpoint {key}") as caught:
+            make(tmp_path, study).fill(network, margin)
+        assert "\n" not in str(caught.value)
+        assert store.absent(key) == [0, 1, 2, 3]
+        second = loaded(study, states[1])
+        assert store.fill(second, margin, number=1) in store.checkpoints, "another checkpoint is free"
+    finally:
+        other.kill()
+        other.wait()
+    assert store.fill(network, margin) == key, "the claim of a dead process is free"
+    assert len(store.checkpoints) == 2
+
+
 def test_damage_is_noticed(tmp_path, study, states):
     store = make(tmp_path, study)
     key = store.fill(loaded(study, states[0]), margin)
@@ -217,7 +306,7 @@ def test_a_lower_cap_makes_smaller_blocks(study, states):
     with pytest.raises(InputError, match="need at least") as caught:
         forecast(network, margin, size=SIZE, checkpoints=2, memory="16KiB")
     assert "\n" not in str(caught.value)
-    cap = OVERHEAD + 20 * 2**10
+    cap = OVERHEAD + 64 * 2**10
     tight = forecast(network, margin, size=SIZE, checkpoints=2, memory=cap)
     assert roomy.memory <= 2**30 and tight.memory <= cap
     assert roomy.batch == roomy.block == N and tight.batch < N and tight.block <= N

@@ -3,6 +3,7 @@ spot."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +20,7 @@ from whence.subsets import Subsets
 if TYPE_CHECKING:
     from whence.study import Study
     from whence.training import RecipeTrainer
+    from whence.training.step import State
 
 Given = int | Bank | Sequence[Mapping[str, torch.Tensor] | str | Path]
 
@@ -98,6 +100,39 @@ def _train(study: Study, count: int, seed: int) -> Iterator[Checkpoint]:
                 f"{study!r} trains without telling its weights; pass a study with a Recipe, or checkpoints."
             )
         yield Checkpoint(f"model {i}", partial(dict, run.state), mask)
+
+
+def trajectory(study: Study, count: int, seed: int = 0) -> tuple[list[Checkpoint], list[float]]:
+    """Train on everything, and keep the weights at `count` moments of the run, one in the middle of each of
+    as many equal stretches; also the learning rates of each stretch, summed over its steps."""
+    from whence.training import RecipeTrainer
+    from whence.training.loop import train_one
+
+    trainer = study.trainer()
+    if not isinstance(trainer, RecipeTrainer):
+        raise InputError(
+            f"{study!r} trains without telling its weights; pass a study with a Recipe, or checkpoints and "
+            "rates."
+        )
+    recipe = trainer.recipe
+    total = recipe.steps(study.n)
+    if not 1 <= count <= total:
+        raise InputError(f"checkpoints must lie between 1 and the {total} steps of a run, received {count}.")
+    edges = [total * i // count for i in range(count + 1)]
+    rates = [
+        recipe.optimizer.lr * sum(recipe.schedule.factor(t, total) for t in range(start, stop))
+        for start, stop in itertools.pairwise(edges)
+    ]
+    middles = {(start + stop + 1) // 2 for start, stop in itertools.pairwise(edges)}
+    found: list[Checkpoint] = []
+
+    def keep(done: int, state: State) -> None:
+        if done in middles:
+            kept = {k: v.cpu().clone() for k, v in {**state.parameters, **state.buffers}.items()}
+            found.append(Checkpoint(f"step {done}", lambda: kept))
+
+    train_one(trainer.step, trainer.data, torch.ones(study.n), seed, watch=keep)
+    return found, rates
 
 
 def _state(item: Any, i: int) -> Checkpoint:

@@ -105,7 +105,7 @@ def forecast(
     # the Gram matrix, its factor, and the targets' side: as it came, in double, turned, and solved
     solving = 3 * size * size * _DOUBLE + targets * size * (2 * _FLOAT + 3 * _DOUBLE)
     solving += DOUBLED * size * _DOUBLE
-    # rows on their way from the disk, which become part of the Gram matrix, or scores on their way to the disk
+    # rows on their way from the disk: they end in the Gram matrix, or in scores on their way to the disk
     gram_row = size * 3 * _FLOAT
     score_row = size * 3 * _FLOAT + targets * 3 * _FLOAT
     room = cap - held

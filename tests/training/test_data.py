@@ -9,7 +9,7 @@ from whence.errors import InputError
 from whence.study import Augment, Recipe, Study
 from whence.study._examples import Examples
 from whence.training import logistic_regression
-from whence.training.data import Resident, _augment, draw_augmentation
+from whence.training.data import OnDemand, Resident, _augment, draw_augmentation
 from whence.training.order import epochs, pool
 
 CPU = torch.device("cpu")
@@ -190,3 +190,26 @@ def test_weight_zero_in_a_byte_image_moves_only_the_scaling():
     """Statistics belong to the study: two studies with equal statistics scale alike, whatever the mask."""
     pictures, _ = images()
     assert torch.equal(study().trainer().data.x, study(x=pictures.copy()).trainer().data.x)
+
+
+@pytest.mark.parametrize("kind", ["grey", "colour", "channel first", "features", "tokens"])
+def test_inputs_on_demand_are_those_that_are_held(kind, tmp_path):
+    random = np.random.default_rng(0)
+    x = {
+        "grey": random.integers(0, 256, (30, 5, 4), dtype=np.uint8),
+        "colour": random.integers(0, 256, (30, 5, 4, 3), dtype=np.uint8),
+        "channel first": random.normal(size=(30, 3, 5, 4)).astype(np.float32),
+        "features": random.normal(size=(30, 6)),
+        "tokens": random.integers(0, 9, (30, 6)),
+    }[kind]
+    np.save(tmp_path / "x.npy", x)
+    y = np.arange(30) % 3
+    lying = Examples.of((np.load(tmp_path / "x.npy", mmap_mode="r"), y), "train")
+    assert isinstance(lying.inputs, np.memmap), "what lies on disk stays there"
+    held, demanded = Resident(Examples.of((x, y), "train"), lying, CPU), OnDemand(lying, lying, CPU)
+    assert torch.equal(held.y, demanded.y)
+    for index in (slice(3, 9), slice(None), torch.tensor([4, 0, 4])):
+        found = demanded.inputs(index)
+        assert torch.equal(found, held.inputs(index)) and found.dtype == held.inputs(index).dtype
+    half = OnDemand(lying, lying, CPU, torch.bfloat16).inputs(slice(2))
+    assert half.dtype == (torch.int64 if kind == "tokens" else torch.bfloat16)

@@ -54,6 +54,66 @@ class Words(nn.Module):
         return self.head(self.words(x).mean(1))
 
 
+class Placed(nn.Module):
+    """Positions looked up once for the whole batch, as transformers do, with and without a batch axis."""
+
+    def __init__(self, axis):
+        super().__init__()
+        self.words, self.places = nn.Embedding(11, 4), nn.Embedding(5, 4)
+        self.head, self.axis = nn.Linear(4, 3), axis
+
+    def forward(self, x):
+        places = torch.arange(x.shape[-1])
+        h = self.words(x) + self.places(places[None] if self.axis else places)
+        return self.head(torch.tanh(h).mean(-2))
+
+
+class Reused(nn.Module):
+    """The weight of a layer is used once more outside of it."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.head = nn.Linear(4, 4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.head(torch.tanh(self.first(x)) @ self.first.weight)
+
+
+class Folded(nn.Module):
+    """Examples and positions share one axis on their way through a layer, or the batch comes second."""
+
+    def __init__(self, second):
+        super().__init__()
+        self.layer, self.head, self.second = nn.Linear(4, 5), nn.Linear(5, 3), second
+
+    def forward(self, x):
+        if self.second:
+            return self.head(torch.tanh(self.layer(x.transpose(0, 1))).mean(0))
+        return self.head(torch.tanh(self.layer(x.flatten(0, 1))).unflatten(0, x.shape[:2]).mean(1))
+
+
+class Scaled(nn.Module):
+    """A normalisation of one's own, as in Llama: a layer without a rule."""
+
+    def __init__(self, wide):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(wide))
+
+    def forward(self, x):
+        return self.weight * x * (x.square().mean(-1, keepdim=True) + 1e-6).rsqrt()
+
+
+class Branching(nn.Module):
+    """Looks at numbers, which torch.func cannot map over."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale, self.head = nn.Parameter(torch.ones(4)), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.head(x * self.scale if float(x.detach().sum()) < 1e9 else x)
+
+
 def convolutions():
     return nn.Sequential(
         nn.Conv2d(3, 4, 3, stride=2, padding=1),
@@ -81,6 +141,13 @@ NETWORKS = {
     "shared layer": (Twice, (4,)),
     "embedding": (Words, "words"),
     "tied attention": (Tied, "words"),
+    "positions": (lambda: Placed(True), "words"),
+    "positions without a batch axis": (lambda: Placed(False), "words"),
+    "weight used twice": (Reused, (4,)),
+    "folded": (lambda: Folded(False), (5, 4)),
+    "batch second": (lambda: Folded(True), (5, 4)),
+    "no rule": (lambda: nn.Sequential(nn.Linear(4, 6), Scaled(6), nn.Linear(6, 3)), (4,)),
+    "looks at numbers": (Branching, (4,)),
 }
 
 
@@ -153,6 +220,41 @@ def test_gradients_do_not_depend_on_the_batch(name):
     split = pieces_of(network, network.train, network.loss, batch=2)
     for one, other in zip(whole, split, strict=True):
         assert torch.allclose(one.flat(), other.flat(), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "rest"),
+    [
+        ("tied attention", ["place"]),
+        ("positions", []),
+        ("positions without a batch axis", ["places.weight"]),
+        ("weight used twice", ["first.weight", "first.bias"]),
+        ("batch second", ["layer.weight", "layer.bias"]),
+        ("no rule", []),
+        ("convolutions", []),
+        ("looks at numbers", ["scale"]),
+    ],
+)
+def test_the_whole_network_is_gone_through_where_it_must(name, rest):
+    network = network_of(name)
+    (_, x, y), *_ = network.batches(network.train, 100)
+    gradients(network, x, y, network.loss)
+    assert network.layout.rest == rest and network.layout.mapped == (name != "looks at numbers")
+
+
+@pytest.mark.parametrize("name", ["linear", "mlp", "convolutions", "conv1d", "embedding", "tied attention"])
+def test_half_precision_gives_float32_gradients_near_the_others(name):
+    network = network_of(name)
+    (_, x, y), *_ = network.batches(network.train, 100)
+    full = [piece.flat() for piece in gradients(network, x, y, network.output)]
+    network.module.bfloat16()
+    network.load(checkpoints(network.trainer.study, [dict(network.module.state_dict())])[0])
+    x = x.bfloat16() if x.is_floating_point() else x
+    for piece, exact in zip(gradients(network, x, y, network.output), full, strict=True):
+        found = piece.flat()
+        assert found.dtype == torch.float32
+        # convolutions round most: ReLUs near 0 switch
+        assert (found - exact).norm() <= 0.05 * exact.norm() + 1e-6, piece.name
 
 
 def test_batches_of_different_lengths_are_joined():

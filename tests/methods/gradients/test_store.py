@@ -306,10 +306,16 @@ def test_a_lower_cap_makes_smaller_blocks(study, states):
     with pytest.raises(InputError, match="need at least") as caught:
         forecast(network, margin, size=SIZE, checkpoints=2, memory="16KiB")
     assert "\n" not in str(caught.value)
-    cap = OVERHEAD + 64 * 2**10
-    tight = forecast(network, margin, size=SIZE, checkpoints=2, memory=cap)
-    assert roomy.memory <= 2**30 and tight.memory <= cap
-    assert roomy.batch == roomy.block == N and tight.batch < N and tight.block <= N
+    tight = []
+    for cap in range(OVERHEAD, OVERHEAD + 2**17, 2**11):
+        try:
+            plan = forecast(network, margin, size=SIZE, checkpoints=2, memory=cap)
+        except InputError:
+            assert not tight, "what fits a cap fits a higher one"
+        else:
+            assert plan.memory <= cap
+            tight.append(plan.batch)
+    assert tight == sorted(tight) and tight[0] < N == tight[-1] == roomy.batch
     assert roomy.disk == 2 * N * SIZE * 4 + N * T * 4
     assert "on disk" in str(roomy)
     with pytest.raises(InputError, match="at least"):

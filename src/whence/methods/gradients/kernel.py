@@ -20,10 +20,12 @@ def pieces_of(
     network: Network, data: OnDemand | Resident, scalar: Scalar, batch: int = _BATCH
 ) -> list[Piece]:
     """Per-example gradients of all of `data`. Layers applied to many positions (convolutions) are formed
-    where that takes less room."""
+    where that takes less room. InputError where one is not finite."""
     found = []
-    for _, x, y in network.batches(data, batch):
+    for part, x, y in network.batches(data, batch):
         found.append([_compact(piece) for piece in gradients(network, x, y, scalar)])
+        for piece in found[-1]:
+            network.require_finite(data, part.start, piece.b if isinstance(piece, Outer) else piece.g)
     return join(found)
 
 

@@ -36,6 +36,7 @@ class Layout:
     groups : names of layers that share parameters, and whose gradients are added up
     rest : names of all other parameters: by `torch.func` through the whole network
     names : parameter id -> name
+    mapped : whether `torch.func.vmap` goes through the network; where not, examples go one by one
     """
 
     covered: dict[str, nn.Module]
@@ -43,6 +44,7 @@ class Layout:
     groups: list[list[str]]
     rest: list[str]
     names: dict[int, str]
+    mapped: bool = True
 
 
 def gradients(network: Network, x: torch.Tensor, y: torch.Tensor, scalar: Scalar) -> list[Piece]:
@@ -84,7 +86,7 @@ def _pieces(
         pieces[first] = together([pieces[first], *(pieces.pop(name) for name in others)])
     result = list(pieces.values())
     if layout.rest:
-        result.append(_by_func(network, layout.rest, x, y, scalar))
+        result.append(_by_func(network, layout, x, y, scalar))
     return result
 
 
@@ -233,19 +235,29 @@ def _wrong(network: Network, layout: Layout, wanted: Tensors, x: torch.Tensor, y
     return bad
 
 
-def _by_func(network: Network, keys: list[str], x: torch.Tensor, y: torch.Tensor, scalar: Scalar) -> Flat:
+def _by_func(network: Network, layout: Layout, x: torch.Tensor, y: torch.Tensor, scalar: Scalar) -> Flat:
+    keys = layout.rest
     fixed = {k: v for k, v in network.parameters.items() if k not in keys}
+    moving = {k: network.parameters[k] for k in keys}
 
     def one(moving: Tensors, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         return scalar(network.logits({**fixed, **moving}, x[None]), y[None])[0]
 
-    moving = {k: network.parameters[k] for k in keys}
-    try:
-        grads = torch.func.vmap(torch.func.grad(one), in_dims=(None, 0, 0))(moving, x, y)
-    except RuntimeError as problem:
-        raise InputError(
-            f"the gradient of {keys[0]} cannot be taken example by example: {str(problem).splitlines()[0]}"
-        ) from problem
+    grads: Tensors | None = None
+    if layout.mapped:
+        try:
+            grads = torch.func.vmap(torch.func.grad(one), in_dims=(None, 0, 0))(moving, x, y)
+        except RuntimeError:
+            layout.mapped = False
+    if grads is None:
+        try:
+            each = [torch.func.grad(one)(moving, x[i], y[i]) for i in range(len(x))]
+        except (RuntimeError, ValueError) as problem:
+            words = str(problem).splitlines()[0]
+            raise InputError(
+                f"the gradient of {keys[0]} cannot be taken example by example: {words}"
+            ) from problem
+        grads = {k: torch.stack([found[k] for found in each]) for k in keys}
     return Flat(
         "others",
         wide(torch.cat([grads[k].flatten(1) for k in keys], dim=1)),

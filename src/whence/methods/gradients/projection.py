@@ -104,6 +104,10 @@ class Projection:
 def project(
     network: Network, data: OnDemand | Resident, scalar: Scalar, projection: Projection, batch: int = 256
 ) -> torch.Tensor:
-    """Projected gradients (examples, size) of all of `data`, float32."""
-    rows = [projection(gradients(network, x, y, scalar)) for _, x, y in network.batches(data, batch)]
-    return torch.cat(rows)
+    """Projected gradients (examples, size) of all of `data`, float32; InputError where one is not finite."""
+    found = []
+    for part, x, y in network.batches(data, batch):
+        rows = projection(gradients(network, x, y, scalar))
+        network.require_finite(data, part.start, rows)
+        found.append(rows)
+    return torch.cat(found)

@@ -144,12 +144,7 @@ class GradientStore:
             claims.beat()
             x = network.train.inputs(part)
             rows = projection(gradients(network, x, network.train.y[part], scalar)).float()
-            bad = (~torch.isfinite(rows).all(1)).nonzero()
-            if len(bad):
-                raise InputError(
-                    f"the gradient of training example {start + int(bad[0, 0])} is not finite; leave it out "
-                    "or look at its input and at the checkpoint."
-                )
+            network.require_finite(network.train, start, rows)
             found[part.start - span.start : part.stop - span.start] = rows.cpu().numpy()
         return found
 

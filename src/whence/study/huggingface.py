@@ -100,7 +100,7 @@ def sequence_classifier(make: Callable[[], nn.Module], fields: Sequence[str] = F
 
 
 @cache
-def _classifier(kind: type[Any], fields: tuple[str, ...]) -> type[Any]:
+def _classifier(kind: Any, fields: tuple[str, ...]) -> type[Any]:
     def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
         if x.ndim != 3 or x.shape[1] != len(fields):
             raise InputError(

@@ -79,14 +79,14 @@ class Network:
         return nn.functional.cross_entropy(logits, y, reduction="none", label_smoothing=self.smoothing)
 
     def require_finite(self, data: OnDemand | Resident, start: int, rows: torch.Tensor) -> None:
-        """InputError that names the first of the examples from `start` on whose gradient is not finite; `rows`
-        (b, ...) are made of their gradients."""
+        """InputError that names the first of the examples from `start` on whose gradient is not finite;
+        `rows` (b, ...) are made of their gradients."""
         bad = (~torch.isfinite(rows).flatten(1).all(1)).nonzero()
         if len(bad):
             which = "training example" if data is self.train else "target"
             raise InputError(
-                f"the gradient of {which} {start + int(bad[0, 0])} is not finite; leave it out, or look at its "
-                "input and at the checkpoint."
+                f"the gradient of {which} {start + int(bad[0, 0])} is not finite; leave it out, or look at "
+                "its input and at the checkpoint."
             )
 
     def batches(

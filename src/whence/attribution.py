@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 import xarray as xr
 
-from whence import attribution_files
+from whence.attribution_files import FORMAT, Write, open_dataset, write_blocks, write_dataset
 from whence.errors import InputError
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ class Attribution:
             default = np.arange(weight.shape[1]) if output_ids is None else output_ids
             coords["output"] = _ids("output_ids", default, weight.shape[1], "output")
         attrs = {
-            "format": attribution_files.FORMAT,
+            "format": FORMAT,
             "method": method,
             "output": output,
             "units": units or f"{output} per example",
@@ -304,20 +304,20 @@ class Attribution:
 
         Written beside `path` and renamed into place, so a crash never leaves half of one.
         """
-        attribution_files.save(self.data, path)
+        write_dataset(self.data, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Attribution:
         """Open what `save` wrote. Weights are read when first used, a row at a time by `top`."""
         loaded = cls.__new__(cls)
-        loaded.data = attribution_files.load(path)
+        loaded.data = open_dataset(path)
         return loaded
 
     @classmethod
     @contextmanager
     def writing(
         cls, path: str | os.PathLike[str], shape: tuple[int, int], columns: int, **labels: Any
-    ) -> Iterator[attribution_files.Write]:
+    ) -> Iterator[Write]:
         """Write an attribution that need not fit in memory, in the form of `save`, for `load` to open.
 
         Inside the context, the function it gives is called with a slice of training examples and their
@@ -331,7 +331,7 @@ class Attribution:
         labels : what `Attribution` takes beside the weight: ids, output, units, method, provenance, ...
         """
         nothing = np.broadcast_to(np.float32(0), shape)  # a shape without memory
-        with attribution_files.writing(cls(nothing, **labels).data, path, columns) as write:
+        with write_blocks(cls(nothing, **labels).data, path, columns) as write:
             yield write
 
 

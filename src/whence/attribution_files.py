@@ -21,14 +21,14 @@ _ROWS = 128  # targets a chunk, where weights are written in blocks: `top` of on
 Write = Callable[[slice, np.ndarray], None]
 
 
-def save(data: xr.Dataset, path: str | os.PathLike[str]) -> None:
+def write_dataset(data: xr.Dataset, path: str | os.PathLike[str]) -> None:
     """Write a dataset; see `Attribution.save`."""
     with _beside(check_place(path)) as fresh:
         _with_text(data).to_zarr(fresh, mode="w", zarr_format=3, consolidated=False)
 
 
 @contextmanager
-def writing(head: xr.Dataset, path: str | os.PathLike[str], columns: int) -> Iterator[Write]:
+def write_blocks(head: xr.Dataset, path: str | os.PathLike[str], columns: int) -> Iterator[Write]:
     """Write a dataset whose "weight" (target, train) comes in blocks of `columns` training examples; that of
     `head` says its shape and is not looked at otherwise."""
     weight = head["weight"]
@@ -62,7 +62,7 @@ def writing(head: xr.Dataset, path: str | os.PathLike[str], columns: int) -> Ite
             raise InputError(f"weights of {due} training examples came, but there are {shape[1]}.")
 
 
-def load(path: str | os.PathLike[str]) -> xr.Dataset:
+def open_dataset(path: str | os.PathLike[str]) -> xr.Dataset:
     """Open what was written; weights are read when first used."""
     path = Path(path)
     if not _is_attribution(path):

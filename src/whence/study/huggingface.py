@@ -86,7 +86,7 @@ def sequence_classifier(make: Callable[[], nn.Module], fields: Sequence[str] = F
     fields : the fields that `tokens` packed, in the same order
     """
     model = make()
-    kind: type[Any] = type(model)
+    kind: Any = type(model)
     config = getattr(model, "config", None)
     if config is None or not hasattr(kind, "from_pretrained"):
         raise InputError(f"make must return a transformers model, it returned {kind.__name__}.")

@@ -20,14 +20,14 @@ from benchmarks.harness import Result, measured
 from whence.methods import TRAK
 from whence.methods.gradients.checkpoints import checkpoints
 from whence.methods.gradients.plan import bytes_of, forecast
-from whence.training import conv_net
+from whence.training import mlp
 
 PROJECTION = 1024
 CHECKPOINTS = 2
 RIDGE = 1e-3
 CLASSES = 10
 # training examples, targets, cap, whether the scores are compared with those made in memory
-FULL = ((100_000, 1_000, "1GiB", False), (10_000, 200, "160MiB", True))
+FULL = ((100_000, 1_000, "1GiB", False), (100_000, 1_000, "192MiB", False), (10_000, 200, "160MiB", True))
 QUICK = ((4_000, 100, "160MiB", True),)
 
 
@@ -36,7 +36,7 @@ def run(quick: bool = False) -> Result:
         "memory",
         {
             "images": "32 x 32 x 3",
-            "network": "conv_net, width 16",
+            "network": "mlp 3072-128-64-10",
             "projection": PROJECTION,
             "checkpoints": CHECKPOINTS,
             "memory": "above a process that holds the study",
@@ -87,7 +87,7 @@ def _study(n: int, targets: int) -> whence.Study:
             x[part] = patterns[y[part]] + random.integers(0, 128, x[part].shape, dtype=np.uint8)
         pictures.append(x)
         labels.append(y)
-    recipe = whence.Recipe(partial(conv_net, (3, 32, 32), CLASSES, 16), 1, 64, whence.SGD(0.02, momentum=0.9))
+    recipe = whence.Recipe(partial(mlp, 3072, CLASSES), 1, 64, whence.SGD(0.02, momentum=0.9))
     return whence.Study((pictures[0], labels[0]), (pictures[1], labels[1]), recipe, name="made up")
 
 

@@ -82,7 +82,8 @@ def _study(result: Result, bench: Bench, counts: tuple[int, ...], models: tuple[
                 count,
                 lambda: Influence(kind, checkpoints=bank, first=count).attribute(study),
             )
-    add("MAGIC, 1", 1, lambda: MAGIC().attribute(study))
+    if bench.metagradients:
+        add("MAGIC, 1", 2, lambda: MAGIC().attribute(study))
     if bench.leave_one_out:
         add("leave-one-out, 1 seed", study.n + 1, lambda: LeaveOneOut().attribute(study))
     trak = TRAK(bank, projection=bench.projection)

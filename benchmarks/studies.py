@@ -30,6 +30,7 @@ class Bench:
     hessians: tuple[str, ...] = ("ekfac",)  # of the influence functions
     projection: int | None = None  # of TRAK
     self_supervised: bool = False  # whether the images are worth learning features of
+    metagradients: bool = False  # whether a metagradient for each target is affordable
     leave_one_out: bool = False  # whether a model for each example left out is affordable
 
     @property
@@ -126,7 +127,7 @@ def _first(data, n: int, targets: int):
 BENCHES = {
     "mnist-lr": Bench("mnist-lr", mnist_logistic, hessians=("explicit", "ekfac"), leave_one_out=True),
     "mnist-mlp": Bench("mnist-mlp", mnist_mlp),
-    "cifar2": Bench("cifar2", cifar2, self_supervised=True),
+    "cifar2": Bench("cifar2", cifar2, self_supervised=True, metagradients=True),
     "sst2": Bench("sst2", sst2, projection=2048),
 }
 # the same in about a minute, to see that everything runs
@@ -140,4 +141,5 @@ QUICK = Bench(
     checkpoints=40,
     hessians=("ekfac",),
     self_supervised=True,
+    metagradients=True,
 )

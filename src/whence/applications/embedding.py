@@ -222,8 +222,8 @@ def _labels(attribution: Attribution, study: Study | None, labels: Any) -> np.nd
 
 def _table(found: Components, groups: np.ndarray | None, labels: np.ndarray | None) -> Table:
     if groups is None:
-        rows = [(f"component {i}", f"{share:.1%}") for i, share in enumerate(found.explained)]
-        return Table(("component", "variance explained"), rows)
+        shares = [(f"component {i}", f"{share:.1%}") for i, share in enumerate(found.explained)]
+        return Table(("component", "variance explained"), shares)
     rows = []
     for cluster in range(groups.max() + 1):
         inside = groups == cluster

@@ -1,5 +1,7 @@
 """Embeddings: components against the SVD, planted subpopulations found, a planted direction causal."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -77,7 +79,8 @@ def test_a_finding_says_what_there_is():
     assert found.purity == 1.0 and 0.3 < found.chance < 0.7 and found.verified is None
     assert "3 clusters have purity 1.00" in found.statement and "Not verified" in str(found)
     assert {len(series.x) for series in found.chart.series} == {10}
-    assert found.to_dict()["title"] == "Embedding of the targets"
+    facts = json.loads(json.dumps(found.to_dict()))
+    assert facts["purity"] == 1.0 and len(facts["neighbours"]) == 30 and "attribution" not in facts
     plain = embedding(of(study, planted()), components=3)
     assert plain.clusters is None and plain.purity is None and len(plain.table.rows) == 3
 
@@ -86,6 +89,8 @@ def test_removing_an_end_moves_the_ends_apart(tmp_path):
     study = linear_study(planted())
     found = embedding(of(study, planted()), components=2)
     checked = found.verify(study, remove=10, ends=5, retrainings=8, to=tmp_path / "check.zarr")
+    at_once = embedding(of(study, planted()), study, components=2, retrainings=2, check=(1,))
+    assert {pull.component for pull in at_once.pulls} == {1} and at_once.verified
     by_end = {(pull.component, pull.end): pull for pull in checked.pulls}
     for component in (0, 1):
         above, below = by_end[component, "upper"], by_end[component, "lower"]

@@ -89,3 +89,12 @@ def test_text_is_for_people(folder):
     assert result.exit_code == 0 and "Not verified by retraining" in result.stdout
     unknown = runner.invoke(app, ["apply", "support", "truth", "--target", "seventeen"])
     assert unknown.exit_code == 2 and "seventeen" in unknown.stderr
+
+
+def test_embedding_with_its_check(folder):
+    words = ("embedding", "truth", "--components", "2", "--neighbours", "2")
+    predicted = run(*words)
+    assert predicted["verified"] is None and len(predicted["neighbours"]) == 4
+    found = run(*words, "--study", NAME, "--check", "1", "--retrainings", "3", "--to", "kept")
+    assert {pull["component"] for pull in found["pulls"]} == {1} and found["verified"]
+    assert (folder / "kept" / "embedding.zarr").is_dir()

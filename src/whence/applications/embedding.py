@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -48,14 +48,14 @@ class Embedding(Applied):
     pulls : what removing a component's heaviest training examples did (`Pull`), after `verify`.
     """
 
-    attribution: Attribution | None = None
-    components: Components | None = None
-    neighbours: np.ndarray | None = None
-    cosines: np.ndarray | None = None
     clusters: np.ndarray | None = None
     purity: float | None = None
     chance: float | None = None
+    neighbours: np.ndarray = field(kw_only=True)
+    cosines: np.ndarray = field(kw_only=True)
     pulls: tuple[Pull, ...] = ()
+    components: Components = field(repr=False, compare=False, kw_only=True)
+    attribution: Attribution = field(repr=False, compare=False, kw_only=True)
 
     def verify(
         self,
@@ -82,7 +82,6 @@ class Embedding(Applied):
         seed : of the retrainings and of the random sets that are removed for comparison.
         to : path of the bank that keeps the retrainings, so that the check resumes; default a temporary one.
         """
-        assert self.attribution is not None and self.components is not None
         found = pulls(
             self.attribution,
             self.components,
@@ -130,22 +129,30 @@ def embedding(
     neighbours: int = 5,
     normalise: bool = True,
     labels: Sequence[Any] | np.ndarray | None = None,
+    check: Sequence[int] = (0, 1),
+    retrainings: int = 20,
     seed: int = 0,
+    to: str | os.PathLike[str] | None = None,
+    workers: int | None = None,
+    progress: bool = False,
+    verify: bool = True,
 ) -> Embedding:
     """Embed targets by their rows of weights: principal components, neighbours and subpopulations.
 
-    Targets near each other are those whose outputs lean on the same training examples. Nothing here is tested
-    by retraining; `Embedding.verify` does that.
+    Targets near each other are those whose outputs lean on the same training examples. With a study, the
+    components named by `check` are tested by retraining (`Embedding.verify`).
 
     Parameters
     ----------
     attribution : of a scalar output; rows are the points.
-    study : gives labels (where `labels` are not passed) for the purity of clusters and the map's colours.
+    study : what is retrained, unless `verify` is False; gives labels, where `labels` are not passed, for the
+        purity of clusters and the map's colours.
     components : number of principal components.
     clusters : number of subpopulations to look for by spectral clustering (scikit-learn); None for none.
     neighbours : nearest targets to list for each.
     normalise : scale rows to length 1 before the components.
     labels : of the targets, to hold clusters against: classes, superclasses, sources.
+    check, retrainings, seed, to, workers, progress : see `Embedding.verify`.
 
     Raises
     ------
@@ -173,7 +180,7 @@ def embedding(
         statement += (
             f"; {groups.max() + 1} clusters have purity {pure:.2f} ({chance:.2f} with labels shuffled)"
         )
-    return Embedding(
+    finding = Embedding(
         title="Embedding of the targets",
         statement=statement + ".",
         table=_table(found, groups, named),
@@ -195,6 +202,17 @@ def embedding(
         clusters=groups,
         purity=pure,
         chance=chance,
+    )
+    if study is None or not verify:
+        return finding
+    return finding.verify(
+        study,
+        components=check,
+        retrainings=retrainings,
+        seed=seed,
+        to=to,
+        workers=workers,
+        progress=progress,
     )
 
 

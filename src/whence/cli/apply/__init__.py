@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from whence.cli.apply import groups, leakage, support
+from whence.cli.apply import embedding, groups, leakage, support
 
 app = typer.Typer(
     no_args_is_help=True, help="Put attributions to use: what holds a prediction up, what leaked."
@@ -13,3 +13,4 @@ app = typer.Typer(
 app.command("support")(support.support)
 app.command("leakage")(leakage.leakage)
 app.command("groups")(groups.groups)
+app.command("embedding")(embedding.embedding)

@@ -21,7 +21,15 @@ import numpy as np
 import whence
 from benchmarks import simulated, studies
 from benchmarks.harness import RUNS, Result
-from whence.evaluate import expected_lds, lds, prediction_error, variance_split
+from whence.evaluate import (
+    LearningCurve,
+    Point,
+    expected_lds,
+    lds,
+    models_needed,
+    prediction_error,
+    variance_split,
+)
 from whence.evaluate.harmonic.planner import missed
 from whence.evaluate.learning_curve import first_models
 from whence.methods import Datamodel
@@ -155,13 +163,34 @@ def against_datamodels(result, name, bank, bootstrap, methods):
                 forecast_r2=float(forecast(split, models)) if method == "ridge" else None,
                 forecast_lds=expected_lds(split, models) if method == "ridge" else None,
             )
-    claims(result, name, split, [p for p in points if p[0] == "ridge"], points)
+    ridge = [point for point in points if point[0] == "ridge"]
+    plan(result, name, split, ridge)
+    claims(result, name, split, ridge, points)
     result.details.setdefault("splits", {})[name] = (
         split.to_dict()
         | dict.fromkeys(
             ("linear_per_target", "linear_standard_error", "nonlinear_per_target", "seed_per_target")
         )
         | {"variance_per_target": None, "target_ids": None}
+    )
+
+
+def plan(result, name, split, ridge):
+    """The planner put to the test: from the curve up to a quarter of the retrainings, how many for the last
+    LDS?"""
+    _, models, _, score = ridge[-1]
+    early = [Point(m, s.mean, *s.interval, s) for _, m, _, s in ridge if m <= models // 4 + 1]
+    curve = LearningCurve("ridge", tuple(early), score.ceiling, score.ceiling_interval) if early else None
+    planned = models_needed(split, score.mean, curve, seeds=score.seeds)
+    low, high = planned.interval or (None, None)
+    result.row(
+        planner=name,
+        curve_up_to=early[-1].models if early else 0,
+        lds=score.mean,
+        planned=planned.models,
+        low=low,
+        high=high,
+        true=models,
     )
 
 

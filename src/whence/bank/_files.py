@@ -19,7 +19,7 @@ TEMPORARY = ".part-"
 CHECKSUM_BYTES = 4
 
 
-def write_atomic(path: Path, content: bytes) -> None:
+def write_atomic(path: Path, content: bytes | memoryview) -> None:
     """Write `content` to `path` so that readers see the old file or the new one, also after a crash."""
     temporary = path.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
     try:

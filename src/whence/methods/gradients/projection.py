@@ -105,9 +105,8 @@ def project(
     network: Network, data: OnDemand | Resident, scalar: Scalar, projection: Projection, batch: int = 256
 ) -> torch.Tensor:
     """Projected gradients (examples, size) of all of `data`, float32; InputError where one is not finite."""
-    found = []
+    found = torch.empty(len(data.y), projection.size, device=data.y.device)
     for part, x, y in network.batches(data, batch):
-        rows = projection(gradients(network, x, y, scalar))
-        network.require_finite(data, part.start, rows)
-        found.append(rows)
-    return torch.cat(found)
+        found[part] = projection(gradients(network, x, y, scalar))
+        network.require_finite(data, part.start, found[part])
+    return found

@@ -95,9 +95,10 @@ def prepare(
 
 def one_minus_p(network: Network, batch: int = 512) -> torch.Tensor:
     """1 - p of the correct class of all training examples, (n,) float64 on the CPU."""
-    found = []
+    # One array from the start: small results kept between large batches pin the heap that lies before them.
+    found = torch.empty(len(network.train.y), dtype=torch.float64)
     with torch.no_grad():
-        for _, x, y in network.batches(network.train, batch):
+        for part, x, y in network.batches(network.train, batch):
             p = torch.softmax(network.module(x).double(), 1)
-            found.append(1 - p.gather(1, y[:, None])[:, 0])
-    return torch.cat(found).cpu()
+            found[part] = (1 - p.gather(1, y[:, None])[:, 0]).cpu()
+    return found

@@ -8,11 +8,13 @@ in 0/1 units."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from whence.errors import InputError
+from whence.methods.regression import homotopy
 from whence.methods.regression.fit import Fit, numpy64
 from whence.methods.regression.moments import Moments, check_rows, moments, pooled
 from whence.methods.regression.path import TOLERANCE, Design, Point, largest_penalty, solve, times, walk
@@ -54,6 +56,8 @@ def lasso(
     -------
     Fit with diagnostics penalty, nonzeros, validation_error (mean square, before the refit) and gap (duality
     gap of the returned weights over var(y)/2: the objective is at most that far from its minimum).
+
+    With far fewer retrainings than examples (`homotopy.pays`) LASSO paths are followed exactly, else swept.
     """
     masks, outputs = check_rows(masks, outputs)
     if not 0 < l1_ratio <= 1:
@@ -62,13 +66,16 @@ def lasso(
         raise InputError(
             f"ratio {ratio} and penalties {penalties} give no path; pass a ratio in (0, 1) and 2 or more."
         )
-    train = moments(masks, outputs, device=device)
+    exact = (
+        l1_ratio == 1 and homotopy.pays(*masks.shape) and (penalty is None or np.all(np.asarray(penalty) > 0))
+    )
     diagnostics: dict[str, np.ndarray] = {}
+    start = None
+    final = None if exact else moments(masks, outputs, device=device)
     if penalty is not None:
         chosen = torch.as_tensor(
             np.broadcast_to(np.asarray(penalty, np.float64), outputs.shape[1:]).copy()
         ).to(device)
-        start, final = None, train
     else:
         if validation_masks is None or validation_outputs is None:
             raise InputError(
@@ -80,25 +87,90 @@ def lasso(
                 f"validation_masks {v_masks.shape} and validation_outputs {v_outputs.shape} do not match "
                 f"masks {masks.shape} and outputs {outputs.shape}; examples and targets must be the same."
             )
+        grid = _Grid(penalties, ratio, patience if early_stopping else penalties, l1_ratio, tol)
+        if final is None:
+            chosen, error = grid.by_kinks(masks, outputs, v_masks, v_outputs, device)
+        else:
+            best = grid.by_sweeps(final, v_masks, v_outputs)
+            chosen, error, start = best.penalty, best.error, best.weight
+        diagnostics["validation_error"] = numpy64(error)
+        if refit:
+            if final is not None:
+                final = pooled(final, moments(v_masks, v_outputs, device=device))
+            masks, outputs = np.concatenate([masks, v_masks]), np.concatenate([outputs, v_outputs])
+
+    if final is None:
+        weight, bias, gap = _solve_by_kinks(masks, outputs, chosen)
+    else:
+        weight, gap = _solve_by_sweeps(final, chosen, l1_ratio, start)
+        bias = final.bias(weight)
+    reported = chosen
+    if final is not None:
+        # A penalty that weights never left is reported as the smallest that explains them: l_max.
+        reported = torch.where(chosen > 0, chosen, largest_penalty(final, l1_ratio))
+    diagnostics |= {
+        "penalty": numpy64(reported),
+        "nonzeros": numpy64(torch.count_nonzero(weight, dim=1)).astype(np.int64),
+        "gap": numpy64(gap),
+    }
+    spread = (
+        _bootstrap(masks, outputs, chosen, weight, l1_ratio, bootstrap, seed, device) if bootstrap else None
+    )
+    return Fit(numpy64(weight), numpy64(bias), spread, diagnostics)
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """Penalties tried for each target, and when to stop."""
+
+    penalties: int
+    ratio: float
+    patience: int
+    l1_ratio: float
+    tol: float
+
+    def by_sweeps(self, train: Moments, v_masks: np.ndarray, v_outputs: np.ndarray) -> _Best:
         design = Design(train)
-        best = _Best(train, v_masks, v_outputs, patience if early_stopping else penalties)
-        for rows in _chunks(outputs.shape[1], train):
+        best = _Best(train, v_masks, v_outputs, self.patience)
+        for rows in _chunks(v_outputs.shape[1], train):
             best.start(rows)
             walk(
                 design,
                 train.targets(rows),
                 best.visit,
-                count=penalties,
-                ratio=ratio,
-                l1_ratio=l1_ratio,
-                tol=tol,
+                count=self.penalties,
+                ratio=self.ratio,
+                l1_ratio=self.l1_ratio,
+                tol=self.tol,
             )
-        chosen, start, final = best.penalty, best.weight, train
-        diagnostics["validation_error"] = numpy64(best.error)
-        if refit:
-            final = pooled(train, moments(v_masks, v_outputs, device=device))
-            masks, outputs = np.concatenate([masks, v_masks]), np.concatenate([outputs, v_outputs])
+        return best
 
+    def by_kinks(
+        self,
+        masks: np.ndarray,
+        outputs: np.ndarray,
+        v_masks: np.ndarray,
+        v_outputs: np.ndarray,
+        device: torch.device | str,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """(t,) penalties and validation errors."""
+        rows = homotopy.Rows(masks, outputs, v_masks, device)
+        penalty, error, settled = homotopy.choose(
+            rows, v_outputs, count=self.penalties, ratio=self.ratio, patience=self.patience
+        )
+        rest = (~settled).cpu().numpy()
+        if rest.any():
+            best = self.by_sweeps(
+                moments(masks, outputs[:, rest], device=device), v_masks, v_outputs[:, rest]
+            )
+            penalty[~settled], error[~settled] = best.penalty, best.error.double()
+        return penalty, error
+
+
+def _solve_by_sweeps(
+    final: Moments, chosen: torch.Tensor, l1_ratio: float, start: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weights (t, n) and relative duality gaps (t,)."""
     design = Design(final, bfloat16=False)
     weight = torch.zeros_like(final.cross)
     gap = torch.zeros_like(final.variance)
@@ -107,16 +179,23 @@ def lasso(
         weight[rows], gap[rows] = solve(
             design, final.targets(rows), chosen[rows], l1_ratio=l1_ratio, start=begin
         )
-    # A penalty that weights never left is reported as the smallest that explains them: l_max of this target.
-    diagnostics |= {
-        "penalty": numpy64(torch.where(chosen > 0, chosen, largest_penalty(final, l1_ratio))),
-        "nonzeros": numpy64(torch.count_nonzero(weight, dim=1)).astype(np.int64),
-        "gap": numpy64(gap),
-    }
-    error = (
-        _bootstrap(masks, outputs, chosen, weight, l1_ratio, bootstrap, seed, device) if bootstrap else None
-    )
-    return Fit(numpy64(weight), numpy64(final.bias(weight)), error, diagnostics)
+    return weight, gap
+
+
+def _solve_by_kinks(
+    masks: np.ndarray, outputs: np.ndarray, chosen: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Weights (t, n), bias (t,) and relative duality gaps (t,); what does not certify is swept from there."""
+    rows = homotopy.Rows(masks, outputs, device=chosen.device)
+    weight, gap = homotopy.solve(rows, chosen)
+    rest = gap > homotopy.GAP
+    if bool(rest.any()):
+        final = moments(masks, outputs[:, rest.cpu().numpy()], device=chosen.device)
+        swept, left = _solve_by_sweeps(final, chosen[rest], 1.0, weight[rest])
+        closer = left < gap[rest]
+        weight[rest] = torch.where(closer[:, None], swept, weight[rest])
+        gap[rest] = torch.where(closer, left, gap[rest])
+    return weight, rows.output_mean - weight @ rows.mask_mean, gap
 
 
 def lasso_path(
@@ -203,8 +282,16 @@ def _bootstrap(
     """(t, n) standard deviation of the weights over resampled retrainings, penalties fixed."""
     generator = np.random.default_rng(seed)
     total, square = torch.zeros_like(weight), torch.zeros_like(weight)
+    exact = l1_ratio == 1 and homotopy.pays(*masks.shape) and bool((penalty > 0).all())
     for _ in range(count):
         rows = generator.integers(0, len(masks), len(masks))
+        if exact:
+            moved = (
+                homotopy.solve(homotopy.Rows(masks[rows], outputs[rows], device=device), penalty)[0] - weight
+            )
+            total += moved
+            square += moved.square()
+            continue
         sample = moments(masks[rows], outputs[rows], device=device)
         design = Design(sample, bfloat16=False)
         for part in _chunks(len(weight), sample):

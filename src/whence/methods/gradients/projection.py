@@ -105,8 +105,12 @@ def project(
     network: Network, data: OnDemand | Resident, scalar: Scalar, projection: Projection, batch: int = 256
 ) -> torch.Tensor:
     """Projected gradients (examples, size) of all of `data`, float32; InputError where one is not finite."""
-    found = torch.empty(len(data.y), projection.size, device=data.y.device)
+    found: torch.Tensor | None = None
     for part, x, y in network.batches(data, batch):
-        found[part] = projection(gradients(network, x, y, scalar))
-        network.require_finite(data, part.start, found[part])
+        rows = projection(gradients(network, x, y, scalar))
+        network.require_finite(data, part.start, rows)
+        if found is None:
+            found = rows.new_empty(len(data.y), rows.shape[1])
+        found[part] = rows
+    assert found is not None
     return found

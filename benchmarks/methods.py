@@ -88,10 +88,12 @@ def _study(result: Result, bench: Bench, counts: tuple[int, ...], models: tuple[
         add("leave-one-out, 1 seed", study.n + 1, lambda: LeaveOneOut().attribute(study))
     trak = TRAK(bank, projection=bench.projection)
     path = kept.several("TRAK", lambda: trak.path(study, RIDGES, counts=counts))
+    # one pass over all checkpoints made them all; a count takes its share of it
+    spent = {count: sum(seconds for _, seconds in path) * count / counts[-1] for count in counts}
     for i, count in enumerate(counts):
         choices = path[i * len(RIDGES) : (i + 1) * len(RIDGES)]
         chosen = _best([scores for scores, _ in choices], bank)
-        found[f"TRAK, {count}"] = (*choices[chosen], count)
+        found[f"TRAK, {count}"] = (choices[chosen][0], spent[count], count)
     for count in models:
         early = first_models(bank, count, "margin")
         for name, method in {
@@ -105,7 +107,12 @@ def _study(result: Result, bench: Bench, counts: tuple[int, ...], models: tuple[
         own = max(i for i, c in enumerate(counts) if c <= 0.8 * count)
         priors = path[own * len(RIDGES) : (own + 1) * len(RIDGES)]
         add(f"guided, {count}", count, lambda: GuidedDatamodel([p for p, _ in priors]).attribute(early))
-        found |= {f"prior {r:g}, {count}": (*p, counts[own]) for r, p in zip(RIDGES, priors, strict=True)}
+        scores, seconds, trained = found[f"guided, {count}"]
+        found[f"guided, {count}"] = (scores, seconds + spent[counts[own]], trained)
+        found |= {
+            f"prior {r:g}, {count}": (p, spent[counts[own]], counts[own])
+            for r, (p, _) in zip(RIDGES, priors, strict=True)
+        }
     scores = compare({name: scores for name, (scores, _, _) in found.items()}, bank, bootstrap=BOOTSTRAP)
     per_training = float(bank.info()["seconds_per_model"])
     for name, score in scores.scores.items():

@@ -125,9 +125,9 @@ def _first(data, n: int, targets: int):
 
 
 BENCHES = {
-    "mnist-lr": Bench("mnist-lr", mnist_logistic, hessians=("explicit", "ekfac"), leave_one_out=True),
+    "mnist-lr": Bench("mnist-lr", mnist_logistic, hessians=("explicit", "ekfac")),
     "mnist-mlp": Bench("mnist-mlp", mnist_mlp),
-    "cifar2": Bench("cifar2", cifar2, self_supervised=True, metagradients=True),
+    "cifar2": Bench("cifar2", cifar2, self_supervised=True),
     "sst2": Bench("sst2", sst2, projection=2048),
 }
 # the same in about a minute, to see that everything runs

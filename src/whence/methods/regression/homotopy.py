@@ -17,6 +17,7 @@ made. A target that does not certify (ties that cycle, near-dependent columns) i
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ import torch
 from whence.methods.regression.path import Point
 
 GAP = 1e-9  # duality gap over var(y)/2 up to which a solution counts as exact
-SLACK = 1e-10  # relative: a correlation that nears its bound more slowly than this never gets there
+SLACK = 1e-9  # relative: a correlation that nears its bound more slowly than this never gets there
 DRIFT = 1e-9  # relative error of c_A at which G_AA^-1 is made afresh
 MEMORY = 1 << 28  # bytes of G_AA^-1 and S_A of the targets in company
 
@@ -119,7 +120,7 @@ class _Company:
     def change(self, entering: torch.Tensor, j: torch.Tensor, slot: torch.Tensor) -> torch.Tensor:
         """Example j (t,) enters A where `entering` (t,), elsewhere the one in `slot` (t,) leaves it.
 
-        Returns (t,) where j depends on A, which then is no more to be used."""
+        Returns (t,) where j depends on A and so was left out: its c_j moves with theirs, along the bound."""
         rows, m = self.rows, self.rows.m
         if not bool((self.s == 0).any(1).all()):
             self.grow()
@@ -131,12 +132,24 @@ class _Company:
         b = torch.bmm(self.x[:, :, :m], column[:, :m, None])[:, :, 0] / m
         v = torch.bmm(self.inverse, b[:, :, None])[:, :, 0]
         left = rows.diagonal[j] - torch.linalg.vecdot(b, v)
+        near = (entering & (left < 1e-3 * rows.diagonal[j])).nonzero()[:, 0]
+        if len(near):  # what A leaves of j is small: a difference of squares would lose it
+            x, part = self.x[near, :, :m], v[near]
+            for _ in range(2):
+                rest = column[near, :m] - torch.bmm(part[:, None], x)[:, 0]
+                part = part + torch.bmm(self.inverse[near], torch.bmm(x, rest[:, :, None]) / m)[:, :, 0]
+            v[near] = part
+            left[near] = (column[near, :m] - torch.bmm(part[:, None], x)[:, 0]).square().sum(1) / m
         v[t, slot] = -1
-        dependent = entering & (left <= 1e-9 * rows.diagonal[j])
+        dependent = entering & (left <= 1e-12 * rows.diagonal[j])
+        j = torch.where(dependent, none, j)
+        column[dependent] = 0
         out = self.inverse[t, :, slot]
         v = torch.where(entering[:, None], v, out)
-        scale = 1 / torch.where(entering & ~dependent, left, torch.where(entering, 1.0, -out[t, slot]))
+        scale = 1 / torch.where(entering, left.clamp(min=1e-300), -out[t, slot])
+        scale = torch.where(dependent, 0.0, scale)
         self.inverse.baddbmm_((v * scale[:, None])[:, :, None], v[:, None])
+        # The column of zeros has no sign: after a dependent example the slot is as empty as before.
         self.s[t, slot] = torch.where(entering, self.c[t, j].sign(), self.s[t, slot])
         self.delta += v * (scale * torch.linalg.vecdot(v, self.s))[:, None]
         gone = (~entering).nonzero()[:, 0]
@@ -164,16 +177,15 @@ class _Company:
         """G_AA^-1, weights, residuals and correlations made afresh."""
         m, rows = self.rows.m, self.rows
         x, s = self.x[who], self.s[who]
-        gram = torch.bmm(x[:, :, :m], x[:, :, :m].mT) / m
         empty = torch.diag_embed((s == 0).double())
-        inverse, _ = torch.linalg.inv_ex(gram + empty)
-        # One Newton step takes back the digits that a bad condition costs.
-        inverse = 2 * inverse - inverse @ (gram + empty) @ inverse
-        self.inverse[who] = inverse - empty
+        # G_AA = R^T R from the columns themselves: their condition is not squared.
+        _, right = torch.linalg.qr(torch.cat([x[:, :, :m].mT / m**0.5, empty], 1))
+        back = torch.linalg.solve_triangular(right, torch.eye(s.shape[1]).to(s).expand_as(right), upper=True)
+        self.inverse[who] = back @ back.mT - empty
         y = rows.outputs[self.targets[who]]
         q = torch.bmm(x[:, :, :m], y[:, :, None])[:, :, 0] / m
         both = torch.stack([q - self.l[who, None] * s, s], 2)
-        self.w[who], self.delta[who] = (self.inverse[who] @ both).unbind(2)
+        self.w[who], self.delta[who] = (back @ (back.mT @ both)).unbind(2)
         fitted = torch.bmm(self.w[who][:, None], x)[:, 0]
         self.r[who], self.p[who] = y - fitted[:, :m], fitted[:, m:]
         self.c[who] = rows.correlations(self.r[who])
@@ -187,13 +199,15 @@ def follow(
     `visit` sees each piece of the path, (targets, l, next l, p, -dp/dl) with p (t, v) the centred predictions
     of further rows at l, and returns (t,) bool: which targets walk on. Returns the weights of classes
     (t, u + 1) where each walk ended, and whether it ended in good order (t,)."""
-    first = targets[0] if len(targets) else 0
     weight = rows.columns.new_zeros(len(targets), len(rows.columns))
     settled = torch.zeros_like(targets, dtype=torch.bool)
     walk = _Company(rows, targets, floor)
+    place = torch.arange(len(targets), device=targets.device)
     top, j = walk.c.abs().max(1)
     entering = torch.ones_like(settled)
     slot = torch.zeros_like(j)
+    none = len(rows.columns) - 1
+    passed = j[:, None].repeat(1, 8).fill_(none)
     going = top > floor
     settled[~going] = True
     if visit is not None:  # before the first kink all weights are zero
@@ -202,9 +216,14 @@ def follow(
     while bool(going.any()):
         if not bool(going.all()) and (int(going.sum()) < 0.8 * len(going)):
             walk.keep(going)
-            entering, j, slot = entering[going], j[going], slot[going]
+            entering, j, slot, place = entering[going], j[going], slot[going], place[going]
+            passed = passed[going]
             going = going[going]
-        stuck = walk.change(entering, j, slot)
+        dependent = walk.change(entering, j, slot)
+        # Passed over until A changes; with no room to note another the target gives up.
+        passed[~dependent] = none
+        stuck = dependent & (passed[:, -1] != none)
+        passed = torch.where(dependent[:, None], torch.cat([j[:, None], passed[:, :-1]], 1), passed)
         fitted, a = walk.direction()
         off = (walk.drifted(a) & going).nonzero()[:, 0]
         if len(off):
@@ -218,6 +237,7 @@ def follow(
         rate = torch.maximum(
             ((1 - SLACK) - a).div_(bound - walk.c), (a + (1 - SLACK)).div_(bound + walk.c)
         ).scatter_(1, walk.index, -1.0)
+        rate.scatter_(1, passed, -1.0)
         soonest, j = rate.max(1)
         shrinking = (-walk.delta * walk.s) / (walk.w * walk.s).clamp(min=1e-300)
         sooner, slot = shrinking.max(1)
@@ -239,11 +259,23 @@ def follow(
         walk.c.addcmul_(step[:, None], a, value=-1)
         done = going & (arrived | ~on)
         if bool(done.any()):
-            at = walk.targets[done] - first
+            at = place[done]
             settled[at] = ~stuck[done]
             weight[at] = weight[at].scatter_add_(1, walk.index[done], walk.w[done])
             going = going & ~done
     return weight, settled
+
+
+def _again(
+    rows: Rows, part: torch.Tensor, floor: torch.Tensor, shift: float, visit: Visit | None = None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`follow` with outputs moved by `shift` standard deviations, which breaks the ties that made it stop:
+    0/1 columns give many where a few retrainings have outputs far from the rest."""
+    moved = copy(rows)
+    noise = torch.randn(rows.m, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    noise = (noise - noise.mean()).to(rows.outputs.device)
+    moved.outputs = rows.outputs + shift * rows.outputs.std(1, keepdim=True) * noise
+    return follow(moved, part, floor, visit)
 
 
 def choose(
@@ -260,7 +292,7 @@ def choose(
     best, at, waited = (torch.zeros_like(rows.label[:1]).repeat(len(top)) for _ in range(3))
 
     def visit(
-        targets: torch.Tensor, now: torch.Tensor, lower: torch.Tensor, p: torch.Tensor, slope: torch.Tensor
+        targets: torch.Tensor, upper: torch.Tensor, lower: torch.Tensor, p: torch.Tensor, slope: torch.Tensor
     ) -> torch.Tensor:
         while True:
             k = at[targets]
@@ -270,7 +302,7 @@ def choose(
             if len(inside) == 0:
                 return walking
             who = targets[inside]
-            predicted = p[inside] + (now[inside] - here[inside]).clamp(min=0)[:, None] * slope[inside]
+            predicted = p[inside] + (upper[inside] - here[inside]).clamp(min=0)[:, None] * slope[inside]
             missed = (predicted - truth[who]).square().mean(1)
             better = missed < error[who]
             error[who] = torch.where(better, missed, error[who])
@@ -280,6 +312,10 @@ def choose(
             at[who] += 1
 
     settled = torch.cat([follow(rows, part, grid[part, -1], visit)[1] for part in rows.chunks()])
+    left = (~settled).nonzero()[:, 0]
+    if len(left):
+        error[left], best[left], at[left], waited[left] = torch.inf, 0, 0, 0
+        settled[left] = _again(rows, left, grid[left, -1], 1e-7, visit)[1]  # as float32 outputs are rounded
     return grid.gather(1, best[:, None])[:, 0], error, settled
 
 
@@ -287,7 +323,10 @@ def solve(rows: Rows, penalty: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor
     """One penalty a target (t,): weights of examples (t, n) and duality gaps over var(y)/2 (t,)."""
     weights, gaps = [], []
     for part in rows.chunks():
-        weight, _ = follow(rows, part, penalty[part])
+        weight, settled = follow(rows, part, penalty[part])
+        left = (~settled).nonzero()[:, 0]
+        if len(left):
+            weight[left] = _again(rows, part[left], penalty[part[left]], 1e-10)[0]
         y, unit = rows.outputs[part], penalty[part, None]
         q = rows.correlations(y) / unit
         c = rows.correlations(y - weight @ rows.columns[:, : rows.m]) / unit

@@ -120,7 +120,7 @@ class _Company:
     def change(self, entering: torch.Tensor, j: torch.Tensor, slot: torch.Tensor) -> torch.Tensor:
         """Example j (t,) enters A where `entering` (t,), elsewhere the one in `slot` (t,) leaves it.
 
-        Returns (t,) where j depends on A and so was left out: its c_j moves with theirs, along the bound."""
+        Returns (t,) where j depends on A, and was left out."""
         rows, m = self.rows, self.rows.m
         if not bool((self.s == 0).any(1).all()):
             self.grow()
@@ -206,8 +206,6 @@ def follow(
     top, j = walk.c.abs().max(1)
     entering = torch.ones_like(settled)
     slot = torch.zeros_like(j)
-    none = len(rows.columns) - 1
-    passed = j[:, None].repeat(1, 8).fill_(none)
     going = top > floor
     settled[~going] = True
     if visit is not None:  # before the first kink all weights are zero
@@ -217,13 +215,10 @@ def follow(
         if not bool(going.all()) and (int(going.sum()) < 0.8 * len(going)):
             walk.keep(going)
             entering, j, slot, place = entering[going], j[going], slot[going], place[going]
-            passed = passed[going]
             going = going[going]
-        dependent = walk.change(entering, j, slot)
-        # Passed over until A changes; with no room to note another the target gives up.
-        passed[~dependent] = none
-        stuck = dependent & (passed[:, -1] != none)
-        passed = torch.where(dependent[:, None], torch.cat([j[:, None], passed[:, :-1]], 1), passed)
+        # Who has ended stays in company for a while, and takes in the column of zeros: nothing.
+        idle = len(rows.columns) - 1
+        stuck = walk.change(entering | ~going, torch.where(going, j, idle), slot)
         fitted, a = walk.direction()
         off = (walk.drifted(a) & going).nonzero()[:, 0]
         if len(off):
@@ -235,9 +230,9 @@ def follow(
         # The first bound to be met has the largest inverse distance; one that recedes has a negative one.
         bound = (walk.l * (1 + 1e-12))[:, None]
         rate = torch.maximum(
-            ((1 - SLACK) - a).div_(bound - walk.c), (a + (1 - SLACK)).div_(bound + walk.c)
+            ((1 - SLACK) - a).div_((bound - walk.c).clamp_(min=1e-300)),
+            (a + (1 - SLACK)).div_((bound + walk.c).clamp_(min=1e-300)),
         ).scatter_(1, walk.index, -1.0)
-        rate.scatter_(1, passed, -1.0)
         soonest, j = rate.max(1)
         shrinking = (-walk.delta * walk.s) / (walk.w * walk.s).clamp(min=1e-300)
         sooner, slot = shrinking.max(1)

@@ -289,7 +289,7 @@ def choose(
     best, at, waited = (torch.zeros_like(rows.label[:1]).repeat(len(top)) for _ in range(3))
 
     def visit(
-        targets: torch.Tensor, upper: torch.Tensor, lower: torch.Tensor, p: torch.Tensor, slope: torch.Tensor
+        targets: torch.Tensor, now: torch.Tensor, lower: torch.Tensor, p: torch.Tensor, slope: torch.Tensor
     ) -> torch.Tensor:
         while True:
             k = at[targets]
@@ -299,7 +299,7 @@ def choose(
             if len(inside) == 0:
                 return walking
             who = targets[inside]
-            predicted = p[inside] + (upper[inside] - here[inside]).clamp(min=0)[:, None] * slope[inside]
+            predicted = p[inside] + (now[inside] - here[inside]).clamp(min=0)[:, None] * slope[inside]
             missed = (predicted - truth[who]).square().mean(1)
             better = missed < error[who]
             error[who] = torch.where(better, missed, error[who])

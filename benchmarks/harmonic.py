@@ -82,17 +82,8 @@ def run(quick: bool = False) -> Result:
 
 
 def retrained(study, models, held_out_masks, held_out_seeds, keep, **_):
-    """A bank with `models` retrainings to fit to and so many masks to judge by, each with several seeds."""
-    share = held_out_masks / (models + held_out_masks)
-    return whence.retrain(
-        study,
-        models + held_out_masks * held_out_seeds,
-        keep=keep,
-        to=RUNS / f"harmonic-{study.fingerprint[:8]}.zarr",
-        validation=0.1 * (1 - share),
-        held_out=share,
-        held_out_seeds=held_out_seeds,
-    )
+    to = RUNS / f"harmonic-{study.fingerprint[:8]}.zarr"
+    return studies.judged(study, to, models, held_out_masks, held_out_seeds, keep)
 
 
 def simulations(result, n, trainings, runs, keep):

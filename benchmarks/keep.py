@@ -14,7 +14,6 @@ from functools import partial
 
 import numpy as np
 
-import whence
 from benchmarks import studies
 from benchmarks.harness import RUNS, Result
 from whence.evaluate import keep_fractions, variance_split
@@ -92,14 +91,5 @@ def run(quick: bool = False) -> Result:
 def retrained(study, keep, halves, keeps, held_out_masks, held_out_seeds, **_):
     """The bank of one fraction: as many retrainings as cost what `halves` of them cost at 0.5, in training
     steps."""
-    models = round(halves * 0.5 / keep)
-    share = held_out_masks / (models + held_out_masks)
-    return whence.retrain(
-        study,
-        models + held_out_masks * held_out_seeds,
-        keep=keep,
-        to=RUNS / f"keep-{study.fingerprint[:8]}-{keep:g}.zarr",
-        validation=0.1 * (1 - share),
-        held_out=share,
-        held_out_seeds=held_out_seeds,
-    )
+    to = RUNS / f"keep-{study.fingerprint[:8]}-{keep:g}.zarr"
+    return studies.judged(study, to, round(halves * 0.5 / keep), held_out_masks, held_out_seeds, keep)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import whence
 from benchmarks.harness import RUNS
@@ -55,6 +56,23 @@ class Bench:
             checkpoints=self.checkpoints,
             progress=progress,
         )
+
+
+def judged(
+    study: whence.Study, to: Path, models: int, held_out_masks: int, held_out_seeds: int, keep: float
+) -> whence.Bank:
+    """A bank with `models` retrainings to fit to, a tenth of them for validation, and so many masks to judge
+    by, each with several seeds."""
+    share = held_out_masks / (models + held_out_masks)
+    return whence.retrain(
+        study,
+        models + held_out_masks * held_out_seeds,
+        keep=keep,
+        to=to,
+        validation=0.1 * (1 - share),
+        held_out=share,
+        held_out_seeds=held_out_seeds,
+    )
 
 
 def _study(data, recipe, name, texts=None) -> whence.Study:

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 import whence
-from whence.applications.causal import student_quantile, welch
 from whence.applications.components import nearest, principal_components, purity, spectral_clusters
 from whence.applications.embedding import embedding
 from whence.attribution import Attribution
@@ -110,16 +109,6 @@ def test_where_there_is_nothing_it_is_not_confirmed():
     study = linear_study(np.zeros((TARGETS, N)), noise=1.0)
     checked = embedding(of(study, noise), components=2).verify(study, remove=10, retrainings=6)
     assert sum(pull.as_predicted for pull in checked.pulls if pull.end != "random") <= 1
-
-
-def test_student_and_welch():
-    table = {1: 12.7062, 2: 4.30265, 5: 2.57058, 9.5: 2.2439, 30: 2.04227, 1000: 1.96234}
-    for freedom, value in table.items():
-        assert student_quantile(freedom) == pytest.approx(value, rel=2e-4)
-    first, second = np.array([1.0, 2.0, 3.0]), np.array([5.0, 9.0])
-    difference, (low, high) = welch(first, second)
-    assert difference == -5 and low < -5 < high
-    assert welch(np.ones(3), np.ones(2)) == (0.0, (0.0, 0.0))
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ import whence
 from whence.applications import Calibration, calibrate, compare_support, support
 from whence.applications.calibration import Verified, crossing
 from whence.applications.flips import Open
-from whence.applications.shares import wilson
 from whence.attribution import Attribution
 from whence.errors import InputError
+from whence.evaluate.intervals import wilson
 
 N, TARGETS = 12, 8
 RNG = np.random.default_rng(0)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from whence.errors import InputError
 from whence.methods.regression import homotopy, lasso, lasso_path, moments
 
 linear_model = pytest.importorskip("sklearn.linear_model")
@@ -213,3 +214,10 @@ def test_bootstrap_is_that_of_refits():
 def test_few_retrainings_only():
     assert homotopy.pays(226, 5000) and homotopy.pays(45, 3000) and homotopy.pays(1000, 50_000)
     assert not homotopy.pays(909, 5000) and not homotopy.pays(8000, 2000) and not homotopy.pays(60, 100)
+
+
+@pytest.mark.parametrize("penalty", [0.0, -1.0, np.nan, np.inf])
+def test_a_fixed_penalty_is_positive_and_finite(penalty):
+    masks = np.random.default_rng(0).random((12, 40)) < 0.5
+    with pytest.raises(InputError, match=r"penalty is .* positive and finite"):
+        lasso(masks, np.ones((12, 2)), penalty=penalty)

@@ -6,7 +6,6 @@ directions.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import numpy as np
 
 from whence.applications.components import Components
 from whence.errors import InputError
+from whence.evaluate.intervals import welch
 from whence.evaluate.removals import check, columns_in, leave_out, rows_in
 from whence.evaluate.result import Result
 
@@ -134,33 +134,3 @@ def _pull(
         spread=float(full.std(0, ddof=1).mean()),
         retrainings=len(mine),
     )
-
-
-def welch(first: np.ndarray, second: np.ndarray) -> tuple[float, tuple[float, float]]:
-    """Difference of two means and its 95 % interval, without assuming equal variances (Welch 1947)."""
-    difference = float(first.mean() - second.mean())
-    parts = [side.var(ddof=1) / len(side) for side in (first, second)]
-    total = float(sum(parts))
-    if total == 0:
-        return difference, (difference, difference)
-    freedom = total**2 / sum(p**2 / (len(s) - 1) for p, s in zip(parts, (first, second), strict=True))
-    half = student_quantile(freedom) * total**0.5
-    return difference, (difference - half, difference + half)
-
-
-def student_quantile(freedom: float, level: float = 0.975) -> float:
-    """Quantile of Student's t with `freedom` degrees of freedom, by bisection of its integrated density."""
-    constant = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(
-        freedom * math.pi
-    )
-
-    def above_zero(t: float) -> float:
-        # substituting sqrt(freedom) tan(a) for t makes the integrand smooth whatever the tails
-        angle = np.linspace(0, math.atan(t / math.sqrt(freedom)), 2001)
-        return float(np.trapezoid(np.cos(angle) ** (freedom - 1), angle)) * constant * math.sqrt(freedom)
-
-    low, high = 0.0, 1e4
-    for _ in range(80):
-        middle = (low + high) / 2
-        low, high = (middle, high) if above_zero(middle) < level - 0.5 else (low, middle)
-    return low

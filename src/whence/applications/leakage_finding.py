@@ -13,9 +13,9 @@ import numpy as np
 
 from whence.applications.applied import Applied
 from whence.applications.planting import Pair
-from whence.applications.shares import wilson
 from whence.applications.suspicion import average_precision
 from whence.errors import InputError
+from whence.evaluate.intervals import mean_interval, wilson
 from whence.evaluate.removals import check_retrainings, check_same_study, columns_in, leave_out, rows_in
 from whence.evaluate.result import Result
 
@@ -223,12 +223,10 @@ def _same_classes(study: Study, gone: np.ndarray, rng: np.random.Generator) -> n
 
 def _mean_interval(change: np.ndarray) -> dict[str, float]:
     """Mean over targets and its 95 % interval by their spread."""
-    half = 1.96 * change.std(ddof=1) / np.sqrt(len(change)) if len(change) > 1 else np.inf
-    return {
-        "mean": float(change.mean()),
-        "low": float(change.mean() - half),
-        "high": float(change.mean() + half),
-    }
+    if len(change) < 2:
+        return {"mean": float(change.mean()), "low": -np.inf, "high": np.inf}
+    mean, (low, high) = mean_interval(change)
+    return {"mean": mean, "low": low, "high": high}
 
 
 def _words(change: Mapping[str, float]) -> str:

@@ -11,10 +11,10 @@ import numpy as np
 
 from whence.applications.applied import Applied
 from whence.applications.calibration import Calibration
-from whence.applications.shares import wilson
 from whence.applications.support_search import Protocol, Settings, TargetSupport
 from whence.applications.survival import Curve, kaplan_meier
 from whence.errors import InputError
+from whence.evaluate.intervals import wilson
 from whence.evaluate.removals import columns_in, helpfulness
 from whence.evaluate.result import Result
 from whence.finding import Chart, Examples, Series, Table

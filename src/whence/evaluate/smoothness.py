@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from whence.errors import InputError
+from whence.evaluate.intervals import mean_interval
 from whence.evaluate.result import Result, with_interval
 from whence.methods.metagradient import REMEDY
 from whence.training.run import Run
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from whence.study import Study
 
 GO, NO_GO = 0.9, 0.6
-# 97.5 % points of Student's t by degrees of freedom; 1.96 beyond
-_STUDENT = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.20, 2.18, 2.16, 2.14, 2.13)
 
 
 @dataclass(frozen=True)
@@ -127,9 +126,8 @@ def metasmoothness(
         scores.append(_agreement(start, middle, end))
     mean, interval = float(np.mean(scores)), None
     if directions > 1:
-        t = _STUDENT[directions - 2] if directions - 2 < len(_STUDENT) else 1.96
-        half = t * float(np.std(scores, ddof=1)) / math.sqrt(directions)
-        interval = (max(mean - half, -1.0), min(mean + half, 1.0))
+        low, high = mean_interval(np.array(scores))[1]
+        interval = (max(low, -1.0), min(high, 1.0))
     return Metasmoothness(mean, interval, np.array(scores), left_out, 2 * directions + 1, run.n, seed)
 
 

@@ -66,9 +66,9 @@ def lasso(
         raise InputError(
             f"ratio {ratio} and penalties {penalties} give no path; pass a ratio in (0, 1) and 2 or more."
         )
-    exact = (
-        l1_ratio == 1 and homotopy.pays(*masks.shape) and (penalty is None or np.all(np.asarray(penalty) > 0))
-    )
+    if penalty is not None and not np.all(np.isfinite(penalty) & (np.asarray(penalty) > 0)):
+        raise InputError(f"penalty is {penalty}, but it must be positive and finite; for none use ols.")
+    exact = l1_ratio == 1 and homotopy.pays(*masks.shape)
     diagnostics: dict[str, np.ndarray] = {}
     start = None
     final = None if exact else moments(masks, outputs, device=device)

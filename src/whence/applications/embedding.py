@@ -99,7 +99,7 @@ class Embedding(Applied):
         apart = [pull for pull in aimed if pull.as_predicted]
         number = len({pull.component for pull in found})
         verified = (
-            f"{aimed[0].removed} training examples at either end of {number} "
+            f"{aimed[0].removed} training example{'s' * (aimed[0].removed > 1)} at either end of {number} "
             f"component{'s' if number > 1 else ''} removed in {retrainings} fresh retrainings each: the two "
             f"ends of the targets moved apart as predicted in {len(apart)} of {len(aimed)} removals (95 % "
             "intervals exclude 0)."
@@ -285,8 +285,8 @@ def _strips(
     strips = []
     for c in range(min(STRIPS, len(found.directions))):
         for sign, end in ((1, "upper"), (-1, "lower")):
-            targets = np.argsort(-sign * found.projections[:, c], kind="stable")[:SHOWN]
-            train = np.argsort(-sign * found.directions[c], kind="stable")[:SHOWN]
+            targets = _end(sign * found.projections[:, c])
+            train = _end(sign * found.directions[c])
             strips += [
                 Examples(
                     f"Component {c}, {end} end: targets",
@@ -312,3 +312,8 @@ def _strips(
         notes = ["itself", *(f"{value:.2f}" for value in cosines[target])]
         strips.append(Examples("A target and its nearest neighbours", pair, "target", notes))
     return strips
+
+
+def _end(values: np.ndarray) -> np.ndarray:
+    """Positions of the largest values, none of which is also among the smallest."""
+    return np.argsort(-values, kind="stable")[: min(SHOWN, len(values) // 2)]

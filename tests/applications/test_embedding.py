@@ -80,8 +80,9 @@ def test_a_finding_says_what_there_is():
     assert {len(series.x) for series in found.chart.series} == {10}
     facts = json.loads(json.dumps(found.to_dict()))
     assert facts["purity"] == 1.0 and len(facts["neighbours"]) == 30 and "attribution" not in facts
-    upper, lower = (set(found.examples[i].indices) for i in (0, 2))
-    assert upper and lower and not upper & lower  # an example is shown at one end only
+    few = embedding(Attribution(planted()[:6]), components=2, neighbours=2)
+    upper, lower = (set(few.examples[i].indices) for i in (0, 2))
+    assert len(upper) == len(lower) == 3 and not upper & lower  # a target is shown at one end only
     plain = embedding(of(study, planted()), components=3)
     assert plain.clusters is None and plain.purity is None and len(plain.table.rows) == 3
 

@@ -1,4 +1,4 @@
-"""Studies changed in one respect: other outputs, relabelled copies."""
+"""Studies changed in one respect: other outputs, relabelled copies, other targets or training examples."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 
 import whence
 from whence.errors import InputError
-from whence.study.variants import with_copies, with_outputs
+from whence.study.variants import self_targets, with_copies, with_outputs, with_targets, with_train
 
 X = np.random.default_rng(0).normal(size=(12, 3)).astype(np.float32)
 Y = np.arange(12) % 3
@@ -70,12 +70,46 @@ def test_a_recipe_s_study_trains_on_copies():
     assert np.isfinite(outputs(changed, np.arange(13) != 0)["margin"]).all()
 
 
+def test_other_targets_are_asked_the_same_models():
+    plain = study(train_ids=[f"t{i}" for i in range(12)])
+    asked = with_targets(plain, (X[6:9], Y[6:9]), ids=["a", "b", "c"])
+    assert asked.target_ids.tolist() == ["a", "b", "c"] and plain.targets is not asked.targets
+    whole = self_targets(plain)
+    assert whole.target_ids.tolist() == whole.train_ids.tolist() == plain.train_ids.tolist()
+    mask = np.arange(12) % 5 != 0
+    out = outputs(whole, mask)["margin"]
+    assert outputs(asked, mask)["margin"] == pytest.approx(out[6:9], abs=1e-6)
+    assert outputs(plain, mask)["margin"] == pytest.approx(out[:4], abs=1e-6)
+    assert len({plain.fingerprint, asked.fingerprint, whole.fingerprint}) == 3
+
+
+def test_other_training_examples_keep_ids_and_classes():
+    plain = study(train_ids=[f"t{i}" for i in range(12)])
+    labels = np.minimum(Y, 1)
+    changed = with_train(plain, (X, labels))
+    assert changed.train_ids.tolist() == plain.train_ids.tolist()
+    assert changed.class_count == 3 and changed.classes is None and plain.train_labels.max() == 2
+    assert changed.train_labels.tolist() == labels.tolist()
+
+
 def test_bad_input():
     with pytest.raises(InputError, match=r"lie in 0\.\.2"):
         with_copies(study(), [0], [3])
     with pytest.raises(InputError, match="one entry for each copy"):
         with_copies(study(), [0, 1], [2])
+    with pytest.raises(InputError, match="has 11 examples, but the study has 12"):
+        with_train(study(), (X[1:], Y[1:]))
+    with pytest.raises(InputError, match=r"lie in 0\.\.2"):
+        with_train(study(), (X, Y + 1))
+    with pytest.raises(InputError, match="shape of training examples"):
+        with_targets(study(), (X[:, :2], Y))
+    with pytest.raises(InputError, match="must be unique"):
+        with_targets(study(), (X[:2], Y[:2]), ids=["a", "a"])
     function = whence.Study.from_function(lambda mask, seed: mask[:2], n=4, targets=2)
-    for change in (lambda: with_copies(function, [0], [0]), lambda: with_outputs(function, ["loss"])):
+    for change in (
+        lambda: with_copies(function, [0], [0]),
+        lambda: with_outputs(function, ["loss"]),
+        lambda: self_targets(function),
+    ):
         with pytest.raises(InputError, match="no labelled inputs"):
             change()

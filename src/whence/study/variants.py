@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -66,12 +66,63 @@ def with_copies(study: Study, index: Sequence[int] | np.ndarray, labels: Sequenc
     return changed
 
 
+def with_targets(study: Study, targets: tuple[Any, Any], ids: Sequence[Any] | None = None) -> Study:
+    """The same study asking about other targets: a pair ``(inputs, labels)``, and their ids (default
+    ``0..t-1``).
+
+    Raises
+    ------
+    InputError : targets that do not look like the training examples, labels outside the classes, ids that
+        are not unique.
+    """
+    _need_labels(study)
+    return _checked(_copy(study), study.train, Examples.of(targets, "targets"), study.train_ids, ids)
+
+
+def with_train(study: Study, train: tuple[Any, Any]) -> Study:
+    """The same study with each training example replaced: a pair ``(inputs, labels)`` of as many, under the
+    same ids. For changed labels, poisoned images, another look of the same examples.
+
+    Raises
+    ------
+    InputError : another number or shape of examples, labels outside the classes.
+    """
+    _need_labels(study)
+    examples = Examples.of(train, "train")
+    if len(examples) != study.n:
+        raise InputError(
+            f"train has {len(examples)} examples, but the study has {study.n} and each keeps its id; pass as "
+            "many, or make a new Study."
+        )
+    return _checked(_copy(study), examples, study.targets, study.train_ids, study.target_ids)
+
+
+def self_targets(study: Study) -> Study:
+    """The same study with its training examples as targets, under their own ids: its attributions are
+    train x train. Where an example is left out of a retraining, its output there is out of sample."""
+    _need_labels(study)
+    return _checked(_copy(study), study.train, study.train, study.train_ids, study.train_ids)
+
+
 def _need_labels(study: Study) -> None:
     if study.train.inputs is None or study.train.labels is None:
         raise InputError(
             f"{study!r} has no labelled inputs that could be changed; pass a study of a Recipe, a classifier "
             "or a training function."
         )
+
+
+def _checked(
+    changed: Study, train: Examples, targets: Examples, train_ids: np.ndarray, target_ids: Any
+) -> Study:
+    named, count = changed.classes, changed.class_count or 0
+    # as many classes as before, also where the new labels miss some
+    changed._setup(
+        train, targets, train_ids, target_ids, named or [str(i) for i in range(count)], changed.name
+    )
+    changed.classes = named
+    changed.train_texts = changed.target_texts = None
+    return changed
 
 
 def _copy(study: Study) -> Study:

@@ -112,9 +112,7 @@ def _need_labels(study: Study) -> None:
         )
 
 
-def _checked(
-    changed: Study, train: Examples, targets: Examples, train_ids: np.ndarray, target_ids: Any
-) -> Study:
+def _checked(changed: Study, train: Examples, targets: Examples, train_ids: Any, target_ids: Any) -> Study:
     named, count = changed.classes, changed.class_count or 0
     # as many classes as before, also where the new labels miss some
     changed._setup(

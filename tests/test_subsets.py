@@ -68,6 +68,14 @@ def test_numbers_of_numpy_are_plain_in_the_description():
     assert json.loads(json.dumps(subsets.spec())) == Subsets.uniform(10, 0.5, 3).spec()
 
 
+def test_another_seed_of_the_same_design_draws_other_masks():
+    labels = np.arange(40) % 4
+    first = Subsets.stratified(labels, 0.5, seed=1)
+    again = first.reseeded(2)
+    assert again == Subsets.stratified(labels, 0.5, seed=2) and first.seed == 1
+    assert not (first.masks(range(20)) == again.masks(range(20))).all(1).any()
+
+
 def test_uniform_has_one_size_and_fair_marginals():
     masks = Subsets.uniform(50, 0.3).masks(range(4000))
     assert set(masks.sum(1)) == {15}

@@ -7,6 +7,7 @@ import json
 import os
 import platform
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,8 +27,8 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, Any]:
-    """The machine in words that matter for timings: usable cores, processor architecture, accelerator
-    names."""
+    """The machine in words that matter for timings: usable cores, processor architecture, what multiplies
+    bfloat16 matrices on it ("AMX", "AVX-512" or None), accelerator names."""
     import torch
 
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
@@ -35,8 +36,17 @@ def machine() -> dict[str, Any]:
         "cores": usable_cores(),
         "architecture": platform.machine(),
         "system": platform.system(),
+        "bfloat16": _bfloat16(),
         "gpus": gpus,
     }
+
+
+def _bfloat16() -> str | None:
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    return "AMX" if "amx_bf16" in flags else "AVX-512" if "avx512_bf16" in flags else None
 
 
 def usable_cores() -> int:

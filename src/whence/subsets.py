@@ -9,7 +9,7 @@ whose streams may change between releases.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -189,6 +189,11 @@ class Subsets:
             if i not in drawn:
                 drawn[i] = self.mask(i)
         return np.stack([drawn[i] for i in wanted]) if wanted else np.zeros((0, self.n), dtype=bool)
+
+    def reseeded(self, seed: int) -> Subsets:
+        """Another stream of the same design: other masks, drawn alike. (Sets that were named stay as they
+        are.)"""
+        return replace(self, seed=seed)
 
     def spec(self) -> dict[str, Any]:
         """A JSON-able description from which `from_spec` rebuilds the stream."""

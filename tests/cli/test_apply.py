@@ -98,3 +98,19 @@ def test_embedding_with_its_check(folder):
     found = run(*words, "--study", NAME, "--check", "1", "--retrainings", "3", "--to", "kept")
     assert {pull["component"] for pull in found["pulls"]} == {1} and found["verified"]
     assert (folder / "kept" / "embedding.zarr").is_dir()
+
+
+def test_linearity_and_kept_fractions_of_banks(folder):
+    import toy_of_applications as toy
+
+    import whence
+
+    for share in (0.3, 0.6):
+        whence.retrain(toy.study, 200, keep=share, to=f"{share}.zarr", workers=0, progress=False, block=100)
+    found = run("linearity", "0.3.zarr", "--lds", "0.5", "--report", "page.html")
+    assert found["needed"][0]["lds"] == 0.5 and "<html" in (folder / "page.html").read_text()
+    checked = run("linearity", "0.3.zarr", "--study", NAME, "--retrainings", "100", "--to", "kept")
+    assert checked["verified"] and (folder / "kept" / "linearity.zarr").is_dir()
+    assert set(run("keep", "0.3.zarr", "0.6.zarr")["best"]) == {"0.3", "0.6"}
+    refused = runner.invoke(app, ["apply", "keep", "0.3.zarr"])
+    assert refused.exit_code == 2 and "two or more" in refused.stderr

@@ -11,8 +11,10 @@ from whence.applications.calibration import Calibration, calibrate
 from whence.applications.compare_support import SupportComparison, compare_support
 from whence.applications.embedding import Embedding, embedding
 from whence.applications.groups import GroupEffect, Groups, groups
+from whence.applications.keep import Keep, keep
 from whence.applications.leakage import leakage
 from whence.applications.leakage_finding import Detection, Judged, Leakage, Suspect
+from whence.applications.linearity import Linearity, linearity
 from whence.applications.pixel_matches import best_matches, pixel_correlation, pixel_similarity
 from whence.applications.planting import Pair, Planted, plant_duplicates
 from whence.applications.support import support
@@ -26,11 +28,13 @@ __all__ = [
     "Certified",
     "Curve",
     "Detection",
+    "Embedding",
     "GroupEffect",
     "Groups",
     "Judged",
+    "Keep",
     "Leakage",
-    "Embedding",
+    "Linearity",
     "LogRank",
     "Pair",
     "Planted",
@@ -41,10 +45,12 @@ __all__ = [
     "best_matches",
     "calibrate",
     "compare_support",
-    "groups",
     "embedding",
+    "groups",
     "kaplan_meier",
+    "keep",
     "leakage",
+    "linearity",
     "log_rank",
     "pixel_correlation",
     "pixel_similarity",

@@ -129,6 +129,7 @@ def keep_fractions(
     rank: Rank = "spearman",
     bootstrap: int = 1000,
     seed: int = 0,
+    judges: Sequence[Bank] | None = None,
 ) -> KeepFractions:
     """Fit `method` to each bank and judge every fit by the held-out part of every bank.
 
@@ -144,21 +145,24 @@ def keep_fractions(
     banks : of one study, each at another kept fraction, with held-out parts.
     output, rank, bootstrap, seed : as in `lds`. Differences are paired: all estimates for a judge see the
         same masks.
+    judges : other banks of the same study at the same fractions, all of whose retrainings judge in place of
+        the held-out parts.
 
     Raises
     ------
-    InputError : fewer than two banks, banks of different studies, two of one kept fraction, or what `lds`
-        refuses.
+    InputError : fewer than two banks, banks of different studies, two of one kept fraction, judges at other
+        fractions, or what `lds` refuses.
     """
-    by_keep: dict[float, Bank] = {float(bank.plan.subsets.keep): bank for bank in banks}
-    if len(by_keep) < 2 or len(by_keep) < len(banks):
+    by_keep = _by_keep(banks)
+    judged_by = by_keep if judges is None else _by_keep(judges)
+    if judges is not None and (
+        set(judged_by) != set(by_keep) or judges[0].study_fingerprint != banks[0].study_fingerprint
+    ):
         raise InputError(
-            f"banks are at kept fractions {[float(b.plan.subsets.keep) for b in banks]}, but there must be "
-            f"two or more, all "
-            "different."
+            f"judges are at kept fractions {sorted(judged_by)} and banks at {sorted(by_keep)}; both must be "
+            "of one study and at the same fractions."
         )
-    if len({bank.study_fingerprint for bank in banks}) > 1:
-        raise InputError("banks are of different studies; retrain one study at several kept fractions.")
+    part = "held_out" if judges is None else "train"
     fractions = tuple(sorted(by_keep))
     output = by_keep[fractions[0]].outputs[0] if output is None else output
     fitted = {f"{keep:g}": method.attribute(by_keep[keep], output) for keep in fractions}
@@ -169,7 +173,7 @@ def keep_fractions(
         models[keep] = int(info["parts"]["train"] + info["parts"]["validation"])
     cells: dict[tuple[float, float], KeepCell] = {}
     for judged in fractions:
-        comparison = compare(fitted, by_keep[judged], "held_out", output, rank, bootstrap, seed)
+        comparison = compare(fitted, judged_by[judged], part, output, rank, bootstrap, seed)
         best = next(iter(comparison.scores))
         for keep in fractions:
             name = f"{keep:g}"
@@ -186,3 +190,15 @@ def keep_fractions(
     ordered = tuple(cells[keep, judged] for keep in fractions for judged in fractions)
     name = next(iter(fitted.values())).method or type(method).__name__
     return KeepFractions(fractions, ordered, seconds, name, ordered[0].score.n)
+
+
+def _by_keep(banks: Sequence[Bank]) -> dict[float, Bank]:
+    by_keep: dict[float, Bank] = {float(bank.plan.subsets.keep): bank for bank in banks}
+    if len(by_keep) < 2 or len(by_keep) < len(banks):
+        raise InputError(
+            f"banks are at kept fractions {[float(b.plan.subsets.keep) for b in banks]}, but there must be "
+            "two or more, all different."
+        )
+    if len({bank.study_fingerprint for bank in banks}) > 1:
+        raise InputError("banks are of different studies; retrain one study at several kept fractions.")
+    return by_keep

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 KINDS = ("top", "bottom", "random")
 # Keeps training seeds apart from those of the bank that an attribution was fitted to, also with equal `seed`.
-_FRESH = 1 << 40
+FRESH = 1 << 40
+# The same for the masks of a stream; one word of 32 bits, for NumPy joins the words of seed and index.
+FRESH_MASKS = 1 << 31
 
 
 def check(
@@ -152,7 +154,7 @@ def leave_out(
             validation=0.0,
             held_out=0.0,
             seeds=retrainings,
-            seed=seed + _FRESH,
+            seed=seed + FRESH,
             to=os.path.join(scratch, "removals.zarr") if to is None else to,
             workers=workers,
             progress=progress,

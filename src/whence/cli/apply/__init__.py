@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from whence.cli.apply import embedding, groups, leakage, support
+from whence.cli.apply import embedding, groups, keep, leakage, linearity, support
 
 app = typer.Typer(
     no_args_is_help=True, help="Put attributions to use: what holds a prediction up, what leaked."
@@ -14,3 +14,5 @@ app.command("support")(support.support)
 app.command("leakage")(leakage.leakage)
 app.command("groups")(groups.groups)
 app.command("embedding")(embedding.embedding)
+app.command("linearity")(linearity.linearity)
+app.command("keep")(keep.keep)

@@ -29,7 +29,15 @@ text { font: 13px system-ui, sans-serif; fill: #333 }
 
 def main():
     wanted = {}
-    drawn = {"sample_complexity": sample_complexity, "methods": methods, "harmonic": harmonic, "keep": keep}
+    drawn = {
+        "sample_complexity": sample_complexity,
+        "methods": methods,
+        "harmonic": harmonic,
+        "keep": keep,
+        "support": support,
+        "leakage": leakage,
+        "embedding": embedding,
+    }
     for name, draw in drawn.items():
         source = RESULTS / f"{name}.json"
         if source.exists():
@@ -77,6 +85,33 @@ def keep(result, wanted):
 
     where = DOCS / "how-to" / "how-linear.md"
     return {where: figures.keep_page(written(where, wanted), result)}
+
+
+def support(result, wanted):
+    sys.path.insert(0, str(DOCS))
+    import application_figures as figures
+
+    where = DOCS / "how-to" / "support.md"
+    return {
+        DOCS / "images" / "support.svg": figures.support_curves(result),
+        where: figures.support_page(where.read_text(encoding="utf-8"), result),
+    }
+
+
+def leakage(result, wanted):
+    sys.path.insert(0, str(DOCS))
+    import application_figures as figures
+
+    where = DOCS / "how-to" / "leakage.md"
+    return {where: figures.leakage_page(where.read_text(encoding="utf-8"), result)}
+
+
+def embedding(result, wanted):
+    sys.path.insert(0, str(DOCS))
+    import application_figures as figures
+
+    where = DOCS / "how-to" / "embeddings.md"
+    return {where: figures.embedding_page(where.read_text(encoding="utf-8"), result)}
 
 
 def written(path, wanted):

@@ -18,6 +18,7 @@ TRAIN = 1_000  # images that each retraining draws half of
 MODELS = 1_170  # 720 to fit, 90 to tune, 90 held-out masks with 4 seeds each
 HELD_OUT_SEEDS = 4
 TARGETS, REMOVED, RETRAININGS = 8, (30, 100), 10  # the counterfactual check
+SUSPECTS = 12  # pairs shown that may be duplicates
 
 
 def study() -> Study:
@@ -101,10 +102,13 @@ def run(to: Path, models: int = MODELS, workers: int | None = None, quiet: bool 
         progress=not quiet,
     )
     say(f"\n{checked}\n")
+    linear = whence.applications.linearity(bank)
+    leaked = whence.applications.leakage(scores, subject, top=SUSPECTS, verify=False)
+    say(f"{linear.statement}\n")
     say("4/4  Writing the report")
     seconds = perf_counter() - began
     page = whence.report(
-        [scores, comparison, checked, curve],
+        [scores, comparison, checked, curve, linear, leaked],
         to=to / "report.html",
         study=subject,
         bank=bank,
@@ -117,5 +121,7 @@ def run(to: Path, models: int = MODELS, workers: int | None = None, quiet: bool 
         "comparison": comparison.to_dict(),
         "counterfactual": checked.to_dict(),
         "learning_curve": curve.to_dict(),
+        "linearity": linear.to_dict(),
+        "leakage": leaked.to_dict(),
         "report": str(page),
     }

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -174,12 +173,9 @@ def dattri(of: Given) -> np.ndarray:
     return -scores.detach().numpy().T
 
 
-def kronfluence(of: Given, damping: Callable[[int], float] | None = None) -> np.ndarray:
+def kronfluence(of: Given) -> np.ndarray:
     """EK-FAC influence by kronfluence, averaged over checkpoints: factors from what each was trained on,
-    (target, train); the sign as captum's.
-
-    damping : of so many examples trained on; None for its own heuristic, 0.1 of the mean eigenvalue
-    """
+    (target, train); the sign as captum's. Its damping is a tenth of each layer's mean eigenvalue, as ours."""
     from kronfluence.analyzer import Analyzer, prepare_model
     from kronfluence.arguments import FactorArguments, ScoreArguments
     from kronfluence.task import Task
@@ -223,7 +219,7 @@ def kronfluence(of: Given, damping: Callable[[int], float] | None = None) -> np.
                 train_dataset=of.train,
                 per_device_query_batch_size=of.batch,
                 per_device_train_batch_size=of.batch,
-                score_args=ScoreArguments(damping_factor=None if damping is None else damping(len(seen))),
+                score_args=ScoreArguments(damping_factor=None),
             )
             scores = analyzer.load_pairwise_scores("scores")["all_modules"]
         total = total - scores.double().numpy() / len(of.weights)

@@ -1,7 +1,7 @@
 """The same checkpoints and retrainings given to four other libraries: their LDS, their speed and ours.
 
-Peers receive the inputs that our methods see and the same weights (`benchmarks.peer_scores`). traker and
-kronfluence run twice: as they come, and with the ridge and the damping that ours use. Differences of LDS are
+Peers receive the inputs that our methods see and the same weights (`benchmarks.peer_scores`). traker runs
+twice: as it comes, and with the ridge that ours uses; kronfluence's damping is ours. Differences of LDS are
 paired over masks and targets. Times are of one checkpoint, ours and theirs in turn within a round. A peer
 that cannot be imported or fails is a row that says why, and nothing is claimed of it.
 """
@@ -23,7 +23,6 @@ from benchmarks.peer_scores import Given, captum, dattri, given, kronfluence, tr
 from benchmarks.studies import BENCHES, Bench, mnist_mlp
 from whence.evaluate import compare
 from whence.methods import TRAK, GradDot, Influence
-from whence.methods.gradients.damping import auto_damping, weight_decay
 from whence.methods.trak import RIDGE
 
 FULL = {"checkpoints": 10, "projection": 2048, "batch": 1000, "rounds": 3, "bootstrap": 1000}
@@ -64,18 +63,12 @@ def _same_ridge(of: Given, study: whence.Study) -> np.ndarray:
     return traker(of, RIDGE)
 
 
-def _same_damping(of: Given, study: whence.Study) -> np.ndarray:
-    recipe = study.recipe
-    return kronfluence(of, lambda count: weight_decay(recipe) + auto_damping(recipe, count))
-
-
 PAIRS = (
     Pair("traker TRAK", traker, "whence TRAK", times=10),
     Pair("traker TRAK, our ridge", _same_ridge, "whence TRAK", alike=True),
     Pair("captum TracInCP", captum, "whence GradDot"),
     Pair("dattri Grad-Dot", dattri, "whence GradDot"),
     Pair("kronfluence EK-FAC", kronfluence, "whence EK-FAC", times=1),
-    Pair("kronfluence EK-FAC, our damping", _same_damping, "whence EK-FAC", alike=True),
 )
 # Our methods, from where their checkpoints come (a bank, or state dicts) and how many of them to take.
 OURS: dict[str, Callable[[Any, int], Any]] = {

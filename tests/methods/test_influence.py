@@ -10,6 +10,7 @@ from torch import nn
 from tests.training.studies import CLASSES, TARGETS, N, study
 from whence.errors import InputError
 from whence.methods.gradients import hessian as curve
+from whence.methods.gradients import kfac
 from whence.methods.gradients.checkpoints import checkpoints
 from whence.methods.gradients.network import Network
 from whence.methods.influence import Influence
@@ -127,6 +128,20 @@ def test_conjugate_gradients_equal_the_explicit_matrix(curvature):
     assert np.abs(explicit.weight - cg.weight).max() < 1e-4 * np.abs(explicit.weight).max()
     np.testing.assert_allclose(explicit.predict(np.ones((1, N))), cg.predict(np.ones((1, N))), atol=1e-3)
     assert explicit.calibrated and explicit.shape[-1] == N
+
+
+@pytest.mark.parametrize("hessian", ["kfac", "ekfac"])
+def test_kronecker_factors_are_damped_layer_by_layer(hessian):
+    subject = study(linear)
+    own = Influence(hessian, checkpoints=1).attribute(subject)
+    found = checkpoints(subject, 1)[0]
+    network = Network(subject, "margin").load(found)
+    index = torch.as_tensor(np.flatnonzero(found.mask))
+    (block,) = kfac.fit(network, index, hessian)  # one layer, so that one number does the same
+    same = Influence(hessian, damping=0.1 * float(block.values.mean()), checkpoints=1).attribute(subject)
+    np.testing.assert_allclose(own.weight, same.weight, rtol=1e-4, atol=1e-6 * np.abs(own.weight).max())
+    assert own.provenance["damping_of_mean_eigenvalue"] == 0.1
+    assert same.provenance["damping_of_mean_eigenvalue"] == 0.0
 
 
 def test_loss_turns_the_sign_and_own_example_helps():

@@ -20,11 +20,11 @@ from whence.methods.gradients import hessian as curve
 from whence.methods.gradients import kfac
 from whence.methods.gradients.check import check
 from whence.methods.gradients.checkpoints import Checkpoint, Given, checkpoints
-from whence.methods.gradients.damping import auto_damping, weight_decay
+from whence.methods.gradients.damping import OF_MEAN_EIGENVALUE, auto_damping, weight_decay
 from whence.methods.gradients.network import Network
 
 if TYPE_CHECKING:
-    from whence.study import Study
+    from whence.study import Recipe, Study
 
 HESSIANS = ("ekfac", "kfac", "explicit", "cg", "identity")
 _MOST = 20_000  # weights of which the whole matrix is formed
@@ -43,9 +43,9 @@ class Influence(Method):
     hessian : "ekfac" or "kfac" (Kronecker factors layer by layer, with or without corrected eigenvalues: any
         size, fast, right up to scale), "explicit" (the whole matrix; up to 20,000 weights), "cg" (conjugate
         gradients, any size, slow), "identity" (no curvature: gradient dot products)
-    damping : added to every eigenvalue of H, in units of the loss; "auto": one over the summed learning rates
-        of the recipe (`damping.auto_damping`), by which gradient descent that stopped early differs from the
-        minimum
+    damping : added to every eigenvalue of H, in units of the loss; "auto": for Kronecker factors a tenth of
+        each layer's mean eigenvalue (Grosse et al. 2023), else one over the summed learning rates of the
+        recipe (`damping.auto_damping`), by which gradient descent that stopped early differs from the minimum
     curvature : "ggn" (never indefinite) or "hessian"; for "explicit" and "cg"
     checkpoints : a number of models to train on random halves, a Bank that kept some, or state dicts or
         safetensors files (those count as trained on everything)
@@ -120,6 +120,7 @@ class Influence(Method):
                 self,
                 checkpoints=[checkpoint.name for checkpoint in found],
                 damping=dampings,
+                damping_of_mean_eigenvalue=self._relative,
                 residual=max(residuals),
             ),
         )
@@ -130,8 +131,18 @@ class Influence(Method):
             return None
         count = len(network.train.y) if checkpoint.mask is None else int(checkpoint.mask.sum())
         recipe = network.trainer.recipe
-        damping = auto_damping(recipe, count) if self.damping == "auto" else float(self.damping)
-        return weight_decay(recipe) + damping
+        return weight_decay(recipe) + self._damping(recipe, count) + self._relative
+
+    @property
+    def _relative(self) -> float:
+        """Share of each layer's mean eigenvalue that damps it."""
+        return OF_MEAN_EIGENVALUE if self.damping == "auto" and self.hessian in ("kfac", "ekfac") else 0.0
+
+    def _damping(self, recipe: Recipe, count: int) -> float:
+        """What damps all layers alike."""
+        if self.damping != "auto":
+            return float(self.damping)
+        return 0.0 if self._relative else auto_damping(recipe, count)
 
     def _check_size(self, network: Network) -> None:
         p = sum(t.numel() for t in network.module.parameters() if t.requires_grad)
@@ -149,12 +160,12 @@ class Influence(Method):
             index = torch.as_tensor(np.flatnonzero(checkpoint.mask), device=network.device)
         count = len(network.train.y) if index is None else len(index)
         decay = weight_decay(recipe)
-        damping = auto_damping(recipe, count) if self.damping == "auto" else float(self.damping)
+        damping = self._damping(recipe, count)
         # An example that joins a mean over examples weakens the weight decay, relative to all losses.
         share = decay if recipe.subset == "shorter" else 0.0
         if self.hessian in ("kfac", "ekfac"):
             blocks = kfac.fit(network, index, "kfac" if self.hessian == "kfac" else "ekfac", self.seed)
-            scores = kfac.influences(network, blocks, decay + damping, share)
+            scores = kfac.influences(network, blocks, decay + damping, share, self._relative)
             return scores.double().cpu().numpy() / -count, _values(network), damping, 0.0
         targets = torch.cat(list(curve.example_gradients(network, network.targets, "output")))
         _require_finite(targets, checkpoint.name)

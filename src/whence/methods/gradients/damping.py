@@ -1,8 +1,14 @@
-"""What a recipe says about the curvature: its weight decay, and a damping from how long it trained."""
+"""What a recipe says about the curvature: its weight decay, and a damping from how long it trained.
+
+Kronecker factors are damped by a share of each layer's mean eigenvalue instead (Grosse et al. 2023, appendix
+D): a single number for all layers is too much for some of them.
+"""
 
 from __future__ import annotations
 
 from whence.study.recipe import SGD, AdamW, Recipe
+
+OF_MEAN_EIGENVALUE = 0.1
 
 
 def weight_decay(recipe: Recipe) -> float:

@@ -31,7 +31,9 @@ _SOLVED = 200_000_000  # and the targets' gradients
 
 
 class Block(Protocol):
-    """The curvature of one layer."""
+    """The curvature of one layer, with its eigenvalues."""
+
+    values: torch.Tensor
 
     def solve(self, piece: Piece, shift: float) -> Solved:
         """The inverse of curvature + shift times the gradients of the targets."""
@@ -194,14 +196,18 @@ def batch_size(network: Network) -> int:
     return max(1, min(1024, _VALUES // largest))
 
 
-def influences(network: Network, blocks: list[Block], shift: float, decay: float = 0.0) -> torch.Tensor:
+def influences(
+    network: Network, blocks: list[Block], shift: float, decay: float = 0.0, relative: float = 0.0
+) -> torch.Tensor:
     """Inner products (t, n) of the targets' output gradients, times the inverse of blocks + shift, with the
-    training examples' loss gradients plus `decay` times the weights."""
+    training examples' loss gradients plus `decay` times the weights. `relative` of its mean eigenvalue is
+    added to each block's shift."""
+    shifts = [shift + relative * float(block.values.mean()) for block in blocks]
     rows = []
     p = sum(t.numel() for t in network.parameters.values())
     for x, y in batches(network.targets, None, max(1, _SOLVED // max(1, p))):
         pieces = _finite(gradients(network, x, y, network.output))
-        solved = [block.solve(piece, shift) for block, piece in zip(blocks, pieces, strict=True)]
+        solved = [block.solve(piece, own) for block, piece, own in zip(blocks, pieces, shifts, strict=True)]
         columns = []
         for u, v in batches(network.train, None, batch_size(network)):
             others = _finite(gradients(network, u, v, network.loss))

@@ -21,17 +21,31 @@ from whence.applications.support import support
 from whence.applications.support_finding import Certified, Support
 from whence.applications.support_search import TargetSupport
 from whence.applications.survival import Curve, LogRank, kaplan_meier, log_rank
+from whence.applications.unlearning import (
+    Certificate,
+    Challenge,
+    KLoM,
+    ULiRA,
+    certify,
+    challenge_score,
+    forget_sets,
+    klom,
+    ulira,
+)
 
 __all__ = [
     "Applied",
     "Calibration",
+    "Certificate",
     "Certified",
+    "Challenge",
     "Curve",
     "Detection",
     "Embedding",
     "GroupEffect",
     "Groups",
     "Judged",
+    "KLoM",
     "Keep",
     "Leakage",
     "Linearity",
@@ -42,13 +56,18 @@ __all__ = [
     "SupportComparison",
     "Suspect",
     "TargetSupport",
+    "ULiRA",
     "best_matches",
     "calibrate",
+    "certify",
+    "challenge_score",
     "compare_support",
     "embedding",
+    "forget_sets",
     "groups",
     "kaplan_meier",
     "keep",
+    "klom",
     "leakage",
     "linearity",
     "log_rank",
@@ -56,4 +75,5 @@ __all__ = [
     "pixel_similarity",
     "plant_duplicates",
     "support",
+    "ulira",
 ]

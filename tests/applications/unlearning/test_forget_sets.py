@@ -143,7 +143,10 @@ def test_what_cannot_be_forgotten(study, ids, sentence):
         ({"subclasses": ["a"] * 3}, "subclasses has shape"),
         ({"subclasses": np.arange(N)}, "no sub-class has at least 5"),
         ({"own": {"random 5": IDS[:3]}}, "own names a set 'random 5'"),
-        ({"attribution": Attribution(np.zeros((4, N)), train_ids=IDS)}, "targets that are no training examples"),
+        (
+            {"attribution": Attribution(np.zeros((4, N)), train_ids=IDS)},
+            "targets that are no training examples",
+        ),
         ({"attribution": Attribution(np.zeros((4, 2, N)), train_ids=IDS)}, "vector output"),
         ({"attribution": two_axes(provenance={"study": "f" * 64})[0]}, "another study"),
         ({"attribution": Attribution(np.eye(9, N), target_ids=IDS[:9], train_ids=IDS)}, "has 9 rows"),

@@ -77,12 +77,12 @@ def test_the_interval_over_models_covers_chance():
         sides = [shared[k] + normal(1_000 + 2 * trial + k, 30, 20) for k in range(2)]
         low, high = ulira(*sides).interval
         inside += low <= 0.5 <= high
-    assert inside / 150 >= 0.9
+    assert inside / 150 >= 0.93
 
 
 def test_a_second_set_of_oracles_gives_a_floor_of_full_size():
     found = ulira(normal(1, 60, 50, 1.0), normal(2, 60, 50), oracles_again=normal(3, 60, 50))
-    assert found.floor_models == (60, 60) and found.at_floor_size == pytest.approx(found.accuracy)
+    assert found.floor_models == (60, 60) and found.at_floor_size == pytest.approx(found.accuracy, abs=0.02)
     assert "60 unlearned models" in str(found)
 
 
@@ -90,7 +90,7 @@ def test_a_second_set_of_oracles_gives_a_floor_of_full_size():
     ("unlearned", "oracles", "sentence"),
     [
         (normal(1, 3, 4), normal(2, 20, 4), "unlearned has 3 models"),
-        (normal(1, 20, 4), normal(2, 7, 4), "oracles has 7 models, but at least 8"),
+        (normal(1, 20, 4), normal(2, 7, 4), "oracles has 7 models, but at least 10"),
         (normal(1, 20, 4), normal(2, 20, 5), "4 points and oracles 5"),
         (normal(1, 20, 4) / 0.0, normal(2, 20, 4), "non-finite"),
         (normal(1, 20, 4), normal(1, 20, 4), "also in oracles"),

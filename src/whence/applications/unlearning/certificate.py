@@ -1,5 +1,5 @@
-"""A certificate of unlearning: what was forgotten, how close it came to retraining, what it cost, what it leaves
-open."""
+"""A certificate of unlearning: what was forgotten, how close it came to retraining, what it cost, and what it
+leaves open."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ class Certificate(Applied):
 
     Attributes
     ----------
-    method : what unlearned. forget : ids of what was forgotten. measures : every measure, each with its floor.
+    method : what unlearned. forget : ids of what was forgotten.
+    measures : every measure, each with its floor.
     parts : the outputs that were compared.
     """
 
@@ -84,8 +85,8 @@ class Certificate(Applied):
         return replace(
             again,
             verified=(
-                f"judged by {len(logits)} further retrainings without the forget set: on it the 95th percentile "
-                f"of KLoM is {now:.2f} ({was:.2f} by the first {old})"
+                f"judged by {len(logits)} further retrainings without the forget set: on it the 95th "
+                f"percentile of KLoM is {now:.2f} ({was:.2f} by the first {old})"
             ),
         )
 
@@ -109,14 +110,14 @@ def certify(
     study : whose training examples were forgotten. forget : their ids.
     method : what unlearned, in words.
     cost : of unlearning one model, as a share of retraining it.
-    attribution_cost : of the attribution that the method used, in the same unit. It is paid once for all forget
-        sets, so it stands apart.
+    attribution_cost : of the attribution that the method used, in the same unit. It is paid once for all
+        forget sets, so it stands apart.
     bins, seed : as in `klom`; by default the same number of bins for all parts.
 
     Raises
     ------
-    InputError : ids that the training set lacks, everything forgotten, too few oracles for the bins, different
-        points, outputs that are not finite, models that are on both sides, a negative cost.
+    InputError : ids that the training set lacks, everything forgotten, too few oracles for the bins,
+        different points, outputs that are not finite, models that are on both sides, a negative cost.
     """
     at = check_forget(study, forget)
     ids = study.train_ids[at].tolist()
@@ -133,8 +134,8 @@ def certify(
         chart=chart(found),
         examples=[Examples(_caption(len(ids)), at[:SHOWN].tolist())],
         verified=(
-            f"{one.unlearned} unlearned models against {one.oracles} retrainings without the forget set, at the "
-            f"same points"
+            f"{one.unlearned} unlearned models against {one.oracles} retrainings without the forget set, at "
+            "the same points"
         ),
         meaning=meaning(found, {name: part.points for name, part in parts.items()}, study.n),
         provenance={
@@ -161,15 +162,15 @@ def _caption(count: int) -> str:
 def _places(study: Study, name: str, part: Part) -> np.ndarray:
     if part.ids is None:
         raise InputError(
-            f"the {name} part has no ids, so its points cannot be found in the study; pass Part(..., ids=target "
-            "ids)."
+            f"the {name} part has no ids, so its points cannot be found in the study; pass Part(..., "
+            "ids=target ids)."
         )
     position = {identity: i for i, identity in enumerate(study.target_ids.tolist())}
     ids = np.asarray(part.ids).tolist()
     missing = [identity for identity in ids if identity not in position]
     if missing:
         raise InputError(
-            f"{len(missing)} points of the {name} part are no targets of the study, for example {missing[0]!r}; "
-            "pass a study with them as targets (whence.study.variants.with_targets)."
+            f"{len(missing)} points of the {name} part are no targets of the study, for example "
+            f"{missing[0]!r}; pass a study with them as targets (whence.study.variants.with_targets)."
         )
     return np.array([position[identity] for identity in ids])

@@ -2,9 +2,9 @@
 
 After the description in the organisers' evaluation code (google-deepmind/unlearning_evaluation, 2024). For
 each forget point, attackers that look at one confidence are tried, and the best one's error rates bound the
-epsilon of (epsilon, delta)-unlearning; small epsilons earn points. Two things differ: thresholds are the margins
-themselves instead of a grid of 100 for each unit, which misses distributions narrower than its step, and
-points at which no attacker errs on both sides, where the released code stops, count as told apart.
+epsilon of (epsilon, delta)-unlearning; small epsilons earn points. Two things differ: thresholds are the
+margins themselves instead of a grid of 100 for each unit, which misses distributions narrower than its step,
+and points at which every attacker errs on one side only, where the released code stops, count as told apart.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class Challenge(Result):
     score : forget quality times the two ratios of accuracy. forget_quality : mean points, from 0 to 1.
     retain_ratio, test_ratio : accuracy of unlearned models over that of oracles.
     oracle_quality : forget quality of oracles against other oracles, `floor_models` of each, from where says
-        `floor_from`: what perfect unlearning reaches, well below 1. Compare it with `at_floor_size`, the forget
-        quality of as many unlearned models.
+        `floor_from`: what perfect unlearning reaches, well below 1. Compare it with `at_floor_size`, the
+        forget quality of as many unlearned models.
     epsilons : (points,)
     """
 
@@ -57,8 +57,8 @@ class Challenge(Result):
         return (
             f"Challenge score {self.score:.3f}: forget quality {self.forget_quality:.3f} over "
             f"{len(self.epsilons):,} points, retain accuracy x {self.retain_ratio:.3f}, test accuracy x "
-            f"{self.test_ratio:.3f}; {self.unlearned} unlearned models, {self.oracles} oracles. Forget quality "
-            f"{self.oracle_quality:.3f} between {first} and {second} oracles ({self.floor_from}), "
+            f"{self.test_ratio:.3f}; {self.unlearned} unlearned models, {self.oracles} oracles. Forget "
+            f"quality {self.oracle_quality:.3f} between {first} and {second} oracles ({self.floor_from}), "
             f"{self.at_floor_size:.3f} for as many unlearned models"
         )
 
@@ -82,10 +82,12 @@ def challenge_score(
 
     Raises
     ------
-    InputError : fewer than 3 models (6 oracles, where they are halved), different points, margins that are not
+    InputError : fewer than 3 models (6 without `oracles_again`), different points, margins that are not
         finite, models that are on both sides, accuracies that are no shares.
     """
-    unlearned, oracles, again = checked(unlearned, oracles, oracles_again, 3 if oracles_again is not None else 6)
+    unlearned, oracles, again = checked(
+        unlearned, oracles, oracles_again, 3 if oracles_again is not None else 6
+    )
     retain = _ratio("retain_accuracy", retain_accuracy)
     test = _ratio("test_accuracy", test_accuracy)
     compared = comparisons(unlearned, oracles, again, seed)
@@ -107,7 +109,7 @@ def challenge_score(
 
 
 def points(found: np.ndarray, models: int) -> np.ndarray:
-    """Points for each epsilon: 1 in [0, 0.5), 1/2 in [0.5, 1), and so on up to ceil(ln(models - 1)), then 0."""
+    """Points for each epsilon: 1 in [0, 0.5), 1/2 in [0.5, 1), and so on, 0 from ceil(ln(models - 1)) on."""
     steps = np.floor(found / STEP)
     return np.where(steps < math.ceil(math.log(models - 1)) / STEP, 0.5**steps, 0.0)
 
@@ -136,7 +138,9 @@ def _epsilons(unlearned: np.ndarray, oracles: np.ndarray) -> np.ndarray:
         wide = spread[0] >= spread[1]
         for rows, narrow, other in ((above & ~wide, upper, lower), (above & wide, lower, upper)):
             if rows.any():
-                best = np.maximum(_by_threshold(upper[rows], lower[rows]), _by_interval(narrow[rows], other[rows]))
+                best = np.maximum(
+                    _by_threshold(upper[rows], lower[rows]), _by_interval(narrow[rows], other[rows])
+                )
                 found[rows] = best
     found = np.where(np.isneginf(found), CAP, np.minimum(found, CAP))
     small, large = np.minimum(*ranges), np.maximum(*ranges)
@@ -189,8 +193,8 @@ def _counts(
 
 
 def _table(positives: int, negatives: int) -> np.ndarray:
-    """Epsilon for numbers of missed positives and wrongly called negatives; -inf where an attacker that errs on
-    one side only has seen too few models to be believed."""
+    """Epsilon for numbers of missed positives and wrongly called negatives; -inf where an attacker errs on
+    one side only, which too few models make likely."""
     fnr = np.arange(positives + 1)[:, None] / positives
     fpr = np.arange(negatives + 1)[None] / negatives
     with np.errstate(divide="ignore", invalid="ignore"):

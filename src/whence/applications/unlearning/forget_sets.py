@@ -1,8 +1,8 @@
 """Forget sets to test unlearning on: random ones are the easy kind, sets that hang together the hard kind.
 
-The recipes of the benchmark of Georgiev et al. 2024 (arXiv 2410.23232): random examples in three sizes, the ends
-of the first two principal components of the train x train datamodels, nearest neighbours of one example, a
-rare sub-class.
+The recipes of the benchmark of Georgiev et al. 2024 (arXiv 2410.23232): random examples in three sizes, the
+ends of the first two principal components of the train x train datamodels, nearest neighbours of one example,
+a rare sub-class.
 """
 
 from __future__ import annotations
@@ -47,17 +47,17 @@ def forget_sets(
         size, half of it from either end; the same for component 2.
     features, around : (n, d), and the id of one training example. Gives "nearest SIZE to ID": it and its
         nearest neighbours in cosine, for the middle size.
-    subclasses : one value for each training example, finer than its class. Gives "sub-class VALUE", all of the
-        rarest one that has 5 examples.
+    subclasses : one value for each training example, finer than its class. Gives "sub-class VALUE", all of
+        the rarest one that has 5 examples.
     own : name -> ids.
-    sizes : small, middle, large; default a 5,000th, a 500th and a 100th of the training set, but at least 5, 10
-        and 20.
+    sizes : small, middle, large; default a 5,000th, a 500th and a 100th of the training set, but at least
+        5, 10 and 20.
     seed : of the random sets.
 
     Raises
     ------
-    InputError : sizes that do not fit, an attribution that is not train x train or not of this study, ids that
-        the training set lacks, a set that leaves nothing to train on.
+    InputError : sizes that do not fit, an attribution that is not train x train or not of this study, ids
+        that the training set lacks, a set that leaves nothing to train on.
     """
     small, middle, large = _sizes(study, sizes)
     sets = {
@@ -87,8 +87,8 @@ def check_forget(study: Study, ids: Any) -> np.ndarray:
     array = np.asarray(ids)
     if array.ndim != 1 or array.dtype.kind == "b":
         raise InputError(
-            f"forget must be a list of training ids, received {array.dtype} of shape {array.shape}; of a mask "
-            "pass study.train_ids[mask]."
+            f"forget must be a list of training ids, received {array.dtype} of shape {array.shape}; of a "
+            "mask pass study.train_ids[mask]."
         )
     given = array.tolist()
     if not given:
@@ -99,8 +99,8 @@ def check_forget(study: Study, ids: Any) -> np.ndarray:
         known = ", ".join(map(repr, study.train_ids[:3].tolist()))
         more = f" and {len(unknown) - 3} more" if len(unknown) > 3 else ""
         raise InputError(
-            f"forget names {', '.join(map(repr, unknown[:3]))}{more}, which the training set lacks; its ids look "
-            f"like {known}."
+            f"forget names {', '.join(map(repr, unknown[:3]))}{more}, which the training set lacks; its ids "
+            f"look like {known}."
         )
     if len(set(given)) < len(given):
         raise InputError(f"forget names {len(given) - len(set(given))} ids more than once; name each once.")
@@ -113,9 +113,7 @@ def check_forget(study: Study, ids: Any) -> np.ndarray:
 
 def _sizes(study: Study, sizes: tuple[int, int, int] | None) -> tuple[int, int, int]:
     if sizes is None:
-        small, middle, large = (
-            max(FEWEST * 2**k, round(study.n * share)) for k, share in enumerate(SHARES)
-        )
+        small, middle, large = (max(FEWEST * 2**k, round(study.n * share)) for k, share in enumerate(SHARES))
     else:
         if len(sizes) != 3:
             raise InputError(f"sizes is {tuple(sizes)}, but it must be three: small, middle, large.")
@@ -167,8 +165,8 @@ def _places(study: Study, attribution: Attribution) -> np.ndarray:
             own.add(self_targets(study).fingerprint)
         if made_for not in own:
             raise InputError(
-                f"attribution was estimated for another study (fingerprint {str(made_for)[:12]}); pass one of "
-                "this study's training examples."
+                f"attribution was estimated for another study (fingerprint {str(made_for)[:12]}); pass one "
+                "of this study's training examples."
             )
     return np.array([position[identity] for identity in attribution.target_ids.tolist()])
 
@@ -177,8 +175,8 @@ def _nearest(study: Study, features: Any, at: int, count: int) -> np.ndarray:
     rows = np.asarray(features.detach().cpu() if hasattr(features, "detach") else features, np.float64)
     if len(rows) != study.n or not np.isfinite(rows).all():
         raise InputError(
-            f"features has shape {rows.shape}, but it must hold finite numbers for each of {study.n} training "
-            "examples."
+            f"features has shape {rows.shape}, but it must hold finite numbers for each of {study.n} "
+            "training examples."
         )
     unit, _ = unit_rows(rows.reshape(study.n, -1))
     likeness = unit @ unit[at]

@@ -12,7 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from whence.applications.unlearning.sides import Pair, Summary, checked, comparisons, summarise
+from whence.applications.unlearning.sides import (
+    Pair,
+    Summary,
+    checked,
+    comparisons,
+    ends,
+    resampled,
+    summarise,
+)
 from whence.errors import InputError
 from whence.evaluate.result import Result, with_interval
 
@@ -34,6 +42,8 @@ class KLoM(Result):
     floor : KL between two disjoint sets of oracles, of `floor_models` models each; where they come from is
         `floor_from`. Compare it with `at_floor_size`, KL(unlearned || oracle) for as many models, and with
         `forward` only where the sizes agree.
+    excess, excess_interval : 95th percentile of `at_floor_size` above that of the floor, about 0 for a perfect
+        method; the interval is over points.
     bins : of each histogram. unlearned, oracles : numbers of models.
     values : (points,) of `forward`.
     """
@@ -42,17 +52,14 @@ class KLoM(Result):
     reverse: Summary
     floor: Summary
     at_floor_size: Summary
+    excess: float
+    excess_interval: tuple[float, float] | None
     floor_models: tuple[int, int]
     floor_from: str
     bins: int
     unlearned: int
     oracles: int
     values: np.ndarray = field(repr=False, compare=False)
-
-    @property
-    def excess(self) -> float:
-        """95th percentile above that of the floor, at the floor's size; about 0 for a perfect method."""
-        return self.at_floor_size.p95 - self.floor.p95
 
     def __str__(self) -> str:
         first, second = self.floor_models
@@ -65,12 +72,12 @@ class KLoM(Result):
             f"{with_interval(self.floor.p95, self.floor.p95_interval)}, mean "
             f"{with_interval(self.floor.mean, self.floor.mean_interval)}",
         ]
-        if self.floor_models != (self.unlearned, self.oracles):
-            lines.append(
-                f"  unlearned with as many: P95 "
-                f"{with_interval(self.at_floor_size.p95, self.at_floor_size.p95_interval)}, mean "
-                f"{with_interval(self.at_floor_size.mean, self.at_floor_size.mean_interval)}"
-            )
+        lines.append(
+            f"  unlearned with as many: P95 "
+            f"{with_interval(self.at_floor_size.p95, self.at_floor_size.p95_interval)}, mean "
+            f"{with_interval(self.at_floor_size.mean, self.at_floor_size.mean_interval)}; P95 above the floor "
+            f"{with_interval(self.excess, self.excess_interval)}"
+        )
         lines.append(f"  {REVERSE}: P95 {self.reverse.p95:.3f}, mean {self.reverse.mean:.3f}")
         return "\n".join(lines)
 
@@ -99,8 +106,8 @@ def klom(
 
     Raises
     ------
-    InputError : too few models for the bins, different points, margins that are not finite, models that are on
-        both sides.
+    InputError : too few models for the bins, different points, margins that are not finite, models that are
+        on both sides.
     """
     unlearned, oracles, again = checked(unlearned, oracles, oracles_again)
     compared = comparisons(unlearned, oracles, again, seed)
@@ -109,27 +116,32 @@ def klom(
         bins = suggest_bins(min(models, *compared.models))
     elif bins < 2 or models < A_BIN * bins:
         raise InputError(
-            f"bins is {bins} for {models} models a side, but a bin needs {A_BIN} of them or noise is all that "
-            f"is seen; pass {max(2, models // A_BIN)} bins or fewer (at least 2), or "
+            f"bins is {bins} for {models} models a side, but a bin needs {A_BIN} of them or noise is all "
+            f"that is seen; pass {max(2, models // A_BIN)} bins or fewer (at least 2), or "
             f"{A_BIN * max(bins, 2)} models."
         )
     p, q = binned(unlearned, oracles, bins)
-    values = divergence(p, q)
-
-    def over(pairs: list[Pair]) -> Summary:
-        return summarise(np.stack([klom_values(*pair, bins) for pair in pairs]), seed)
-
+    measured = {
+        "forward": divergence(p, q)[None],
+        "reverse": divergence(q, p)[None],
+        "floor": np.stack([klom_values(*pair, bins) for pair in compared.floor]),
+        "at_floor_size": np.stack([klom_values(*pair, bins) for pair in compared.matched]),
+    }
+    drawn = {name: resampled(values, seed) for name, values in measured.items()}
+    found = {name: summarise(values, drawn[name]) for name, values in measured.items()}
+    level, unlearned_level = drawn["floor"], drawn["at_floor_size"]
     return KLoM(
-        forward=summarise(values, seed),
-        reverse=summarise(divergence(q, p), seed),
-        floor=over(compared.floor),
-        at_floor_size=over(compared.matched),
+        **found,
+        excess=found["at_floor_size"].p95 - found["floor"].p95,
+        excess_interval=None
+        if level is None or unlearned_level is None
+        else ends(unlearned_level[1] - level[1]),
         floor_models=compared.models,
         floor_from=compared.source,
         bins=bins,
         unlearned=len(unlearned),
         oracles=len(oracles),
-        values=values,
+        values=measured["forward"][0],
     )
 
 

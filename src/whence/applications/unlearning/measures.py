@@ -24,8 +24,8 @@ NOT_COVERED = (
     "what several points say together, for every measure looks at one point at a time",
     "what is read from weights and hidden layers, or comes back by training on",
     "stronger attacks than these",
-    "copies and near-duplicates of the forgotten examples that stay in the training set, and whatever else was "
-    "computed from them (attributions, other models, backups)",
+    "copies and near-duplicates of the forgotten examples that stay in the training set, and whatever else "
+    "was computed from them (attributions, other models, backups)",
 )
 
 
@@ -35,8 +35,8 @@ class Measures(Result):
 
     Attributes
     ----------
-    klom : "forget", "retain", "validation" -> `KLoM`. before : the same of the models before unlearning; empty
-        where they were not passed.
+    klom : "forget", "retain", "validation" -> `KLoM`. before : the same of the models before unlearning;
+        empty where they were not passed.
     ulira, challenge : the attack and the challenge score at the forget points. ulira_before : the attack
         on the models before unlearning.
     accuracy : part -> (of unlearned models, of oracles).
@@ -74,7 +74,9 @@ def measure(
     return Measures(
         klom={name: distance(parts[name], parts[name].unlearned.margin) for name in PARTS},
         before={
-            name: distance(parts[name], side.margin) for name in PARTS if (side := parts[name].before) is not None
+            name: distance(parts[name], side.margin)
+            for name in PARTS
+            if (side := parts[name].before) is not None
         },
         ulira=attacked(forget, forget.unlearned.margin),
         ulira_before=None if forget.before is None else attacked(forget, forget.before.margin),
@@ -115,10 +117,11 @@ def statement(method: str, forgotten: int, found: Measures) -> str:
         )
     paid = "" if found.attribution_cost is None else f", its attribution {share(found.attribution_cost)}"
     return (
-        f"{forgotten:,} training example{'s' * (forgotten > 1)} forgotten by {method}: the 95th percentile of "
-        f"{DIRECTION} on them is {forget.at_floor_size.p95:.2f}, with a floor of {forget.floor.p95:.2f} between "
-        f"oracles{was}; {rest}; an attack is right in {found.ulira.at_floor_size:.0%} "
-        f"({found.ulira.floor:.0%} between oracles). Unlearning took {share(found.cost)} of one retraining{paid}"
+        f"{forgotten:,} training example{'s' * (forgotten > 1)} forgotten by {method}: the 95th percentile "
+        f"of {DIRECTION} on them is {forget.at_floor_size.p95:.2f}, with a floor of {forget.floor.p95:.2f} "
+        f"between oracles{was}; {rest}; an attack is right in {found.ulira.at_floor_size:.0%} "
+        f"({found.ulira.floor:.0%} between oracles). Unlearning took {share(found.cost)} of one "
+        f"retraining{paid}"
     )
 
 
@@ -130,8 +133,8 @@ def share(value: float) -> str:
 def table(found: Measures) -> Table:
     """Every measure with its floor, the size of the floor, and its value at that size."""
     columns = (
-        "measure", "points", "unlearned", "95 %", "as many models as the floor", "floor", "models of the floor",
-        "before, as many",
+        "measure", "points", "unlearned", "95 %", "as many models as the floor", "floor",
+        "models of the floor", "before, as many",
     )  # fmt: skip
     rows: list[tuple[Any, ...]] = []
     for name in PARTS:
@@ -189,10 +192,10 @@ def meaning(found: Measures, part_sizes: Mapping[str, int], training: int) -> st
     sizes = ", ".join(f"{count:,} {name}" for name, count in part_sizes.items())
     return (
         f"KLoM is the divergence of the margins' histograms ({one.bins} bins) at a point, in nats: 0 where "
-        "unlearned models and models retrained without the forget set are alike, 11.5 at most. The floor is the "
-        f"same between two sets of retrained models ({one.floor_from}). U-LiRA is 0.5 where nothing can be told "
-        "apart. On the forget points the oracles' accuracy is what to reach; lower is no better. Compared: "
-        f"{sizes} points, of {training:,} training examples. Not covered: {'; '.join(NOT_COVERED)}."
+        "unlearned models and models retrained without the forget set are alike, 11.5 at most. The floor is "
+        f"the same between two sets of retrained models ({one.floor_from}). U-LiRA is 0.5 where nothing can "
+        "be told apart. On the forget points the oracles' accuracy is what to reach; lower is no better. "
+        f"Compared: {sizes} points, of {training:,} training examples. Not covered: {'; '.join(NOT_COVERED)}."
     )
 
 

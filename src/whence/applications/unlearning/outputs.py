@@ -1,4 +1,4 @@
-"""What is compared: outputs of unlearned models and of oracles at the forget, retain and validation points."""
+"""What is compared: outputs of unlearned models and of oracles at forget, retain and validation points."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Outputs:
     def __post_init__(self) -> None:
         if np.shape(self.margin) != np.shape(self.correct) or np.ndim(self.margin) != 2:
             raise InputError(
-                f"margin and correct have shapes {np.shape(self.margin)} and {np.shape(self.correct)}, but both "
-                "must be (models, points)."
+                f"margin and correct have shapes {np.shape(self.margin)} and {np.shape(self.correct)}, but "
+                "both must be (models, points)."
             )
 
     @classmethod
@@ -48,7 +48,8 @@ class Outputs:
             )
         if len(true) and not 0 <= int(true.min()) <= int(true.max()) < values.shape[2]:
             raise InputError(
-                f"labels run from {int(true.min())} to {int(true.max())}, but there are {values.shape[2]} classes."
+                f"labels run from {int(true.min())} to {int(true.max())}, but there are {values.shape[2]} "
+                "classes."
             )
         return cls(margin_of(values, true).numpy(), (values.argmax(-1) == true).numpy())
 
@@ -85,7 +86,8 @@ class Part:
         for name, length in lengths.items():
             if length != points:
                 raise InputError(
-                    f"{name} has {length} points and oracles {points}; pass the same points in the same order."
+                    f"{name} has {length} points and oracles {points}; pass the same points in the same "
+                    "order."
                 )
 
     @property

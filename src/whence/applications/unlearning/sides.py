@@ -1,8 +1,8 @@
 """The two sides of a comparison, unlearned models and oracles, and the noise that two sets of oracles show.
 
-A distance between two samples is not 0 where both come from one distribution, and how far it is from 0 depends
-on their sizes. So every measure here is also taken between two disjoint sets of oracles, its floor, and once
-more between unlearned models and oracles at the size of that floor.
+A distance between two samples is not 0 where both come from one distribution, and how far it is from 0
+depends on their sizes. So every measure here is also taken between two disjoint sets of oracles, its floor,
+and once more between unlearned models and oracles at the size of that floor.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from whence.errors import InputError
 from whence.evaluate.result import Result
 
 RESAMPLES = 500  # of the points, for intervals
-ENOUGH = 1_000  # points times halvings for a floor
-MOST_HALVINGS = 20
+ENOUGH = 1_000  # points times deals of the oracles for a floor
+MOST_DEALS = 20
 CHUNK = 4_000_000  # numbers at a time
 AGAIN, HALVES = "a second set of oracles", "disjoint halves of the oracles"
 
@@ -84,44 +84,53 @@ def comparisons(
     """Pairs for the floor, and pairs of the same sizes for what is held against it.
 
     With a second set of oracles these are as large as the sides themselves, or as the second set is. Without
-    one the oracles are halved, several times where there are few points.
+    one the oracles are halved. Where points are few, the oracles are dealt out again, several times.
     """
-    if again is not None:
-        models = min(len(unlearned), len(again))
-        return Comparisons(
-            [(again[:models], oracles)], [(unlearned[:models], oracles)], (models, len(oracles)), AGAIN
-        )
-    half = len(oracles) // 2
-    models = min(len(unlearned), half)
     rng = np.random.default_rng(seed)
-    floor, matched = [], []
-    for _ in range(min(MOST_HALVINGS, -(-ENOUGH // oracles.shape[1]))):
+    halves = again is None
+    if again is None:
+        half = len(oracles) // 2
         order = rng.permutation(len(oracles))
-        second = oracles[order[half : 2 * half]]
-        floor.append((oracles[order[:models]], second))
+        again, oracles = oracles[order[half : 2 * half]], oracles[order[:half]]
+        unlearned = unlearned[rng.permutation(len(unlearned))]
+    models = min(len(unlearned), len(again))
+    floor, matched = [(again[:models], oracles)], [(unlearned[:models], oracles)]
+    pool = np.concatenate([oracles, again])
+    for _ in range(1, min(MOST_DEALS, -(-ENOUGH // pool.shape[1]))):
+        order = rng.permutation(len(pool))
+        second = pool[order[: len(oracles)]]
+        floor.append((pool[order[len(oracles) : len(oracles) + models]], second))
         matched.append((unlearned[rng.permutation(len(unlearned))[:models]], second))
-    return Comparisons(floor, matched, (models, half), HALVES)
+    return Comparisons(floor, matched, (models, len(oracles)), HALVES if halves else AGAIN)
 
 
-def summarise(values: np.ndarray, seed: int) -> Summary:
-    """Of values (points,), or (halvings, points) taken together."""
-    values = np.atleast_2d(values)
-    points = values.shape[1]
+def summarise(values: np.ndarray, drawn: np.ndarray | None) -> Summary:
+    """Of values (deals, points) taken together, and what `resampled` drew of them."""
     mean, p95 = float(values.mean()), float(np.percentile(values, 95))
+    intervals = (None, None) if drawn is None else (ends(drawn[0]), ends(drawn[1]))
+    return Summary(mean, intervals[0], p95, intervals[1], values.shape[1])
+
+
+def resampled(values: np.ndarray, seed: int) -> np.ndarray | None:
+    """Means and 95th percentiles (2, 500) of resampled points, of values (deals, points); None for one point.
+
+    The same points are drawn for the same `seed`, so that differences of two measures can be taken.
+    """
+    points = values.shape[1]
     if points < 2:
-        return Summary(mean, None, p95, None, points)
+        return None
     rng = np.random.default_rng(seed)
-    means, tails = np.empty(RESAMPLES), np.empty(RESAMPLES)
-    at_once = max(1, CHUNK // values.size)
+    found = np.empty((2, RESAMPLES))
+    at_once = max(1, CHUNK // (points * MOST_DEALS))
     for start in range(0, RESAMPLES, at_once):
-        stop = min(start + at_once, RESAMPLES)
-        drawn = values[:, rng.integers(0, points, (stop - start, points))]
-        means[start:stop] = drawn.mean((0, 2))
-        tails[start:stop] = np.percentile(drawn, 95, axis=(0, 2))
-    return Summary(mean, _ends(means), p95, _ends(tails), points)
+        part = slice(start, min(start + at_once, RESAMPLES))
+        drawn = values[:, rng.integers(0, points, (part.stop - start, points))]
+        found[:, part] = drawn.mean((0, 2)), np.percentile(drawn, 95, axis=(0, 2))
+    return found
 
 
-def _ends(values: np.ndarray) -> tuple[float, float]:
+def ends(values: np.ndarray) -> tuple[float, float]:
+    """Of the 95 % interval, of resampled values."""
     low, high = np.percentile(values, [2.5, 97.5])
     return float(low), float(high)
 
@@ -138,8 +147,8 @@ def _margins(name: str, side: Any, fewest: int) -> np.ndarray:
     if wrong.any():
         model, point = np.argwhere(wrong)[0]
         raise InputError(
-            f"{name} holds {int(wrong.sum())} non-finite margins, the first of model {model} at point {point}; "
-            "leave such models out of the comparison and report how many there were."
+            f"{name} holds {int(wrong.sum())} non-finite margins, the first of model {model} at point "
+            f"{point}; leave such models out of the comparison and report how many there were."
         )
     return margins
 
@@ -152,6 +161,6 @@ def _refuse_same(first: np.ndarray, second: np.ndarray, name: str, other: str = 
     same = sum(row.tobytes() in known for row in np.ascontiguousarray(first))
     if same:
         raise InputError(
-            f"{same} of {len(first)} models in {name} are also in {other}; a model compared with itself is at "
-            "distance 0, so pass models trained with other seeds."
+            f"{same} of {len(first)} models in {name} are also in {other}; a model compared with itself is "
+            "at distance 0, so pass models trained with other seeds."
         )

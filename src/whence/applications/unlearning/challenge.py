@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from whence.applications.unlearning.sides import CHUNK, Pair, checked, comparisons
+from whence.applications.unlearning.sides import Pair, checked, comparisons
 from whence.errors import InputError
 from whence.evaluate.result import Result
 
@@ -23,6 +23,7 @@ DELTA = 1e-5
 CAP = 50.0  # epsilon of what is told apart without error
 STEP = 0.5  # of epsilon: each further one halves the points
 BUFFER = 2.0  # units of margin around the narrower distribution in which the ends of an interval are tried
+CACHED = 200_000  # intervals at a time
 PEAKED = 0.01  # a range smaller than this share of the other one counts as told apart
 
 
@@ -120,7 +121,7 @@ def epsilons(unlearned: np.ndarray, oracles: np.ndarray) -> np.ndarray:
     Takes memory and time of points times the square of the models.
     """
     count = unlearned.shape[1]
-    at_once = max(1, CHUNK // (len(unlearned) + len(oracles)) ** 2)
+    at_once = max(1, CACHED // (len(unlearned) + len(oracles)) ** 2)
     parts = [slice(start, start + at_once) for start in range(0, count, at_once)]
     return np.concatenate([_epsilons(unlearned[:, part].T, oracles[:, part].T) for part in parts])
 
@@ -159,16 +160,14 @@ def _by_interval(narrow: np.ndarray, wide: np.ndarray) -> np.ndarray:
     """Largest epsilon (points,) of the attackers that call a margin "narrow" between two margins."""
     below_narrow, to_narrow, below_wide, to_wide, margins = _counts(narrow, wide)
     table = _table(narrow.shape[1], wide.shape[1])
-    missed = narrow.shape[1] - (to_narrow[:, None, :] - below_narrow[:, :, None])
-    wrong = to_wide[:, None, :] - below_wide[:, :, None]
-    left, right = margins[:, :, None], margins[:, None, :]
-    width = np.ptp(narrow, axis=1)[:, None, None]
-    tried = (
-        (left <= right)
-        & (np.abs(right - narrow.max(1)[:, None, None]) <= BUFFER)
-        & (np.abs(right - width - left) <= BUFFER)
-    )
-    shown = table[np.where(tried, missed, 0), np.where(tried, wrong, 0)]
+    # the place in the table of an interval is a part for its right end minus a part for its left end
+    row = table.shape[1]
+    right = (narrow.shape[1] - to_narrow) * row + to_wide
+    left = below_wide - below_narrow * row
+    tried = np.abs((margins - np.ptp(narrow, axis=1)[:, None])[:, None, :] - margins[:, :, None]) <= BUFFER
+    tried &= np.tri(margins.shape[1], dtype=bool).T  # the left end is not right of the right one
+    tried &= (np.abs(margins - narrow.max(1)[:, None]) <= BUFFER)[:, None, :]
+    shown = table.ravel().take(right[:, None, :] - left[:, :, None], mode="clip")
     return np.where(tried, shown, -np.inf).max((1, 2))
 
 

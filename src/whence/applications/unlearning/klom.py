@@ -42,8 +42,8 @@ class KLoM(Result):
     floor : KL between two disjoint sets of oracles, of `floor_models` models each; where they come from is
         `floor_from`. Compare it with `at_floor_size`, KL(unlearned || oracle) for as many models, and with
         `forward` only where the sizes agree.
-    excess, excess_interval : 95th percentile of `at_floor_size` above that of the floor, about 0 for a perfect
-        method; the interval is over points.
+    excess, excess_interval : 95th percentile of `at_floor_size` above that of the floor, about 0 for a
+        perfect method; the interval is over points.
     bins : of each histogram. unlearned, oracles : numbers of models.
     values : (points,) of `forward`.
     """
@@ -75,8 +75,8 @@ class KLoM(Result):
         lines.append(
             f"  unlearned with as many: P95 "
             f"{with_interval(self.at_floor_size.p95, self.at_floor_size.p95_interval)}, mean "
-            f"{with_interval(self.at_floor_size.mean, self.at_floor_size.mean_interval)}; P95 above the floor "
-            f"{with_interval(self.excess, self.excess_interval)}"
+            f"{with_interval(self.at_floor_size.mean, self.at_floor_size.mean_interval)}; P95 above the "
+            f"floor {with_interval(self.excess, self.excess_interval)}"
         )
         lines.append(f"  {REVERSE}: P95 {self.reverse.p95:.3f}, mean {self.reverse.mean:.3f}")
         return "\n".join(lines)

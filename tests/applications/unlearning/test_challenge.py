@@ -29,18 +29,20 @@ def epsilon(fnr, fpr):
     return max([0.0, *(math.log(side) for side in sides if side > 0)])
 
 
-def searched(unlearned, oracles):
-    """The definition, one threshold after the other."""
+def searched(unlearned, oracles, step=0.5):
+    """The definition on a grid, which misses nothing where all margins are whole numbers."""
     up, down = (oracles, unlearned) if np.median(oracles) > np.median(unlearned) else (unlearned, oracles)
+    shown = [
+        epsilon(np.mean(up < t), np.mean(down >= t))
+        for t in np.arange(min(up.min(), down.min()), max(up.max(), down.max()) + step, step)
+    ]
     narrow, wide = (down, up) if np.ptp(up) >= np.ptp(down) else (up, down)
-    both = np.concatenate([up, down])
-    shown = [epsilon(np.mean(up < t), np.mean(down >= t)) for t in both]
-    for right in both:
-        for left in both:
-            near = abs(right - narrow.max()) <= BUFFER and abs(right - np.ptp(narrow) - left) <= BUFFER
-            if left <= right and near:
-                inside = [np.mean((left <= side) & (side <= right)) for side in (narrow, wide)]
-                shown.append(epsilon(1 - inside[0] if inside[0] < 1 else 0.0, inside[1]))
+    around = np.arange(-BUFFER, BUFFER + step, step)
+    for right in narrow.max() + around:
+        for left in right - np.ptp(narrow) + around:
+            caught, wrong = (np.mean((left <= side) & (side <= right)) for side in (narrow, wide))
+            missed = np.mean((left > narrow) | (narrow > right))
+            shown.append(epsilon(missed, wrong) if caught + missed == 1 else None)
     shown = [value for value in shown if value is not None]
     return min(max(shown), CAP) if shown else CAP
 
@@ -56,8 +58,9 @@ def test_by_hand():
 
 def test_an_attacker_with_two_thresholds():
     # equal medians, so that a single threshold sees little
-    narrow, wide = column(-1, -0.5, 0.5, 1), column(-8, -0.2, 0.2, 8)
-    assert epsilons(narrow, wide)[0] == pytest.approx(searched(narrow, wide))
+    # from -1 to 1 lie all of one side and two of the other; from 0 to 1 three and one
+    found = epsilons(column(-1, 0, 1, 1), column(-8, 0, -0.5, 8))
+    assert found[0] == pytest.approx(math.log((1 - DELTA - 0.25) / 0.25))
     apart = epsilons(column(-1, -0.5, 0.5, 1), column(-8, -7, 7, 8))
     assert apart[0] == CAP
 
@@ -65,12 +68,16 @@ def test_an_attacker_with_two_thresholds():
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize(("shift", "scale"), [(0, 1), (1, 1), (0, 0.3), (0.5, 4)])
 def test_against_a_plain_search(seed, shift, scale):
-    unlearned, oracles = normal(seed, 14, 3, shift, scale), normal(seed + 50, 11, 3)
-    if seed % 2:
-        unlearned, oracles = np.round(unlearned, 1), np.round(oracles, 1)  # with ties
-    found = epsilons(unlearned, oracles)
+    unlearned = np.rint(4 * normal(seed, 14, 3, shift, scale))
+    oracles = np.rint(4 * normal(seed + 50, 11, 3))
     expected = [searched(unlearned[:, point], oracles[:, point]) for point in range(3)]
-    assert found == pytest.approx(expected, abs=1e-12)
+    assert epsilons(unlearned, oracles) == pytest.approx(expected, abs=1e-12)
+
+
+def test_never_below_the_grid():
+    unlearned, oracles = normal(1, 60, 4, 0.3, 0.5), normal(2, 60, 4)
+    for point, found in enumerate(epsilons(unlearned, oracles)):
+        assert found >= searched(unlearned[:, point], oracles[:, point], 0.04) - 1e-9
 
 
 def test_points_halve_with_each_half_of_epsilon():

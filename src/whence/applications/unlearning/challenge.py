@@ -2,8 +2,8 @@
 
 After the description in the organisers' evaluation code (google-deepmind/unlearning_evaluation, 2024). For
 each forget point, attackers that look at one confidence are tried, and the best one's error rates bound the
-epsilon of (epsilon, delta)-unlearning; small epsilons earn points. Two things differ: thresholds are the
-margins themselves instead of a grid of 100 for each unit, which misses distributions narrower than its step,
+epsilon of (epsilon, delta)-unlearning; small epsilons earn points. Two things differ: every
+threshold is tried instead of a grid of 100 for each unit, which misses distributions narrower than its step,
 and points at which every attacker errs on one side only, where the released code stops, count as told apart.
 """
 
@@ -164,9 +164,18 @@ def _by_interval(narrow: np.ndarray, wide: np.ndarray) -> np.ndarray:
     row = table.shape[1]
     right = (narrow.shape[1] - to_narrow) * row + to_wide
     left = below_wide - below_narrow * row
-    tried = np.abs((margins - np.ptp(narrow, axis=1)[:, None])[:, None, :] - margins[:, :, None]) <= BUFFER
+    # a right end anywhere up to the next margin does the same, a left end anywhere down to the one before;
+    # tried is what has such ends within the buffer
+    most, width = narrow.max(1, keepdims=True), np.ptp(narrow, axis=1)[:, None]
+    infinite = np.full((len(margins), 1), np.inf)
+    before = np.concatenate([-infinite, margins[:, :-1]], axis=1)
+    after = np.concatenate([margins[:, 1:], infinite], axis=1)
+    near = (margins <= most + BUFFER) & (after > most - BUFFER)
+    lowest = np.where(near, np.maximum(margins, most - BUFFER) - width - BUFFER, np.inf)
+    highest = np.minimum(after, most + BUFFER) - width + BUFFER
+    tried = margins[:, :, None] >= lowest[:, None, :]
+    tried &= before[:, :, None] < highest[:, None, :]
     tried &= np.tri(margins.shape[1], dtype=bool).T  # the left end is not right of the right one
-    tried &= (np.abs(margins - narrow.max(1)[:, None]) <= BUFFER)[:, None, :]
     shown = table.ravel().take(right[:, None, :] - left[:, :, None], mode="clip")
     return np.where(tried, shown, -np.inf).max((1, 2))
 

@@ -110,7 +110,7 @@ def statement(method: str, forgotten: int, found: Measures) -> str:
     was = f", {found.before['forget'].at_floor_size.p95:.2f} before" if "forget" in found.before else ""
     kept = [name for name in ("retain", "validation") if found.at_the_floor(name)]
     away = [name for name in ("retain", "validation") if not found.at_the_floor(name)]
-    rest = " and ".join(f"{name} points are within {WITHIN} of theirs" for name in kept)
+    rest = f"{' and '.join(kept)} points are within {WITHIN} of theirs" if kept else ""
     if away:
         rest += "; " * bool(kept) + " and ".join(
             f"{name} points are {found.klom[name].excess:.2f} above theirs" for name in away

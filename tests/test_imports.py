@@ -46,6 +46,7 @@ EXTRAS = {
     "s3fs",
     "pandas",
     "matplotlib",
+    "cleanlab",
 }
 
 

@@ -15,6 +15,9 @@ from whence.applications.keep import Keep, keep
 from whence.applications.leakage import leakage
 from whence.applications.leakage_finding import Detection, Judged, Leakage, Suspect
 from whence.applications.linearity import Linearity, linearity
+from whence.applications.mislabels import mislabels
+from whence.applications.mislabels_cleaning import Arm, Cleaning
+from whence.applications.mislabels_finding import Mislabel, Mislabels, RankingScore, Recovery
 from whence.applications.pixel_matches import best_matches, pixel_correlation, pixel_similarity
 from whence.applications.planting import Pair, Planted, plant_duplicates
 from whence.applications.support import support
@@ -35,10 +38,12 @@ from whence.applications.unlearning import (
 
 __all__ = [
     "Applied",
+    "Arm",
     "Calibration",
     "Certificate",
     "Certified",
     "Challenge",
+    "Cleaning",
     "Curve",
     "Detection",
     "Embedding",
@@ -50,8 +55,12 @@ __all__ = [
     "Leakage",
     "Linearity",
     "LogRank",
+    "Mislabel",
+    "Mislabels",
     "Pair",
     "Planted",
+    "RankingScore",
+    "Recovery",
     "Support",
     "SupportComparison",
     "Suspect",
@@ -71,6 +80,7 @@ __all__ = [
     "leakage",
     "linearity",
     "log_rank",
+    "mislabels",
     "pixel_correlation",
     "pixel_similarity",
     "plant_duplicates",

@@ -5,9 +5,10 @@ from __future__ import annotations
 import typer
 
 from whence.cli.apply import embedding, groups, keep, leakage, linearity, support
+from whence.cli.apply import embedding, groups, leakage, mislabels, support
 
 app = typer.Typer(
-    no_args_is_help=True, help="Put attributions to use: what holds a prediction up, what leaked."
+    no_args_is_help=True, help="Put attributions to use: what holds a prediction up, what leaked, what is mislabelled."
 )
 
 app.command("support")(support.support)
@@ -16,3 +17,4 @@ app.command("groups")(groups.groups)
 app.command("embedding")(embedding.embedding)
 app.command("linearity")(linearity.linearity)
 app.command("keep")(keep.keep)
+app.command("mislabels")(mislabels.mislabels)

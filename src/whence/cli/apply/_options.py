@@ -52,13 +52,12 @@ def target_ids(words: list[str] | None, scores: Attribution) -> list[Any] | None
 def conclude(
     found: Applied, scores: Attribution | None, study: Study | None, page: Path | None, as_json: bool
 ) -> None:
-    """Write the page (with `scores`, where there are any) where one was asked for, and print the finding."""
+    """Write the page where one was asked for, and print the finding."""
     facts = found.to_dict()
     if page is not None:
         import whence
 
-        facts["report"] = str(
-            whence.report([found] if scores is None else [scores, found], to=page, study=study)
-        )
+        items = [found] if scores is None else [scores, found]
+        facts["report"] = str(whence.report(items, to=page, study=study))
     words = f"\nThe report is in {facts['report']}" if page is not None else ""
     show(f"{found}{words}", facts, as_json)

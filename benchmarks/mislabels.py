@@ -1,0 +1,212 @@
+"""Wrong labels, planted on MNIST and CIFAR-10 and made by people, found by every ranking.
+
+One bank of retrainings on halves for each data set gives out-of-fold and in-fold predictions, and the class
+probabilities that confident learning gets; attributions and training dynamics are of the same recipe. Which of
+several rankings to report is chosen on half of the examples, and reported of the other half. Then the suspects are
+removed or relabelled and networks retrained, as many as were estimated, not as many as there are.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+
+import whence
+from benchmarks import studies
+from benchmarks.harness import RUNS, Result
+from benchmarks.kept import Kept
+from whence.applications import Mislabels, Recovery, mislabels
+from whence.applications.mislabels_folds import folds
+from whence.errors import InputError
+from whence.evaluate.detection import auc, auc_difference
+from whence.methods import TRAK, Datamodel, GradDot, Influence, Random
+from whence.study.datasets.files import data_folders, find
+from whence.study.variants import self_targets, with_outputs, with_train
+from whence.training import conv_net, dynamics
+
+FULL = {
+    "n": 5000,
+    "targets": 2000,  # held-out examples, with their true labels, by which cleaning is judged
+    "flipped": 0.1,  # share of planted wrong labels, any other class alike
+    "models": 200,
+    "width": 32,
+    "epochs": 12,
+    "lr": 0.05,
+    "checkpoints": 10,
+    "runs": 5,  # of which training dynamics are read
+    "folds": 5,
+    "retrainings": 20,
+    "seed": 0,
+}
+QUICK = FULL | {
+    "n": 400,
+    "targets": 200,
+    "models": 40,
+    "width": 8,
+    "epochs": 6,
+    "checkpoints": 2,
+    "runs": 2,
+    "retrainings": 4,
+}
+# What a package of confident learning would rank by, given the same class probabilities
+CONFIDENT = ("self-confidence", "normalised margin", "confident margin", "cleanlab")
+MNIST, HUMAN = ("MNIST, logistic regression", "MNIST, MLP"), ("CIFAR-10N, aggregate", "CIFAR-10N, worst")
+PLANTED = "CIFAR-10, planted"
+
+
+def run(quick: bool = False) -> Result:
+    settings = QUICK if quick else FULL
+    result = Result("mislabels", dict(settings))
+    for name in (*MNIST, PLANTED, *HUMAN):
+        _one(result, name, *noisy(name, settings), settings)
+    return result
+
+
+def noisy(name, settings):
+    """A study under wrong labels, and the true ones (n,)."""
+    n, targets, seed = settings["n"], settings["targets"], settings["seed"]
+    if name in MNIST:
+        make = studies.mnist_logistic if name == MNIST[0] else studies.mnist_mlp
+        study = make(n, targets)
+        return with_train(study, (study.train_inputs, flip(study.train_labels, 10, settings))), study.train_labels
+    data = whence.datasets.cifar10()
+    rows = np.random.default_rng(seed).permutation(len(data.train_y))[:n]
+    truth = data.train_y[rows]
+    data = data.rows(rows, slice(targets))
+    labels = flip(truth, 10, settings) if name == PLANTED else human(name.split(", ")[1])[rows]
+    recipe = whence.Recipe(
+        partial(conv_net, (3, 32, 32), 10, settings["width"]),
+        epochs=settings["epochs"],
+        batch_size=64,
+        optimizer=whence.SGD(settings["lr"], momentum=0.9, nesterov=True, weight_decay=5e-4),
+        augment=whence.Augment(flip=True, translate=2),
+        precision="float32",
+    )
+    study = whence.Study(
+        (data.train_x, labels), (data.test_x, data.test_y), recipe, classes=data.classes, name=name
+    )
+    return study, truth
+
+
+def flip(labels, classes, settings):
+    """Labels of which a share is replaced by a random other class."""
+    rng = np.random.default_rng(settings["seed"])
+    at = rng.choice(len(labels), round(settings["flipped"] * len(labels)), replace=False)
+    changed = labels.copy()
+    changed[at] = (changed[at] + rng.integers(1, classes, len(at))) % classes
+    return changed
+
+
+def human(kind):
+    """CIFAR-10N (Wei et al. 2022): what people called the 50,000 training images, in published order."""
+    place = "cifar10-extras/cifar10n-human.npz"
+    path = find(data_folders(None), [place])
+    if path is None:
+        raise InputError(f"CIFAR-10N is read from $WHENCE_DATA/{place}, which is not there.")
+    return np.load(path)[f"{kind}_label"].astype(np.int64)
+
+
+def _one(result, name, study, truth, settings):
+    folder = RUNS / f"mislabels-n{settings['n']}" / name.lower().replace(", ", "-").replace(" ", "-")
+    asked = with_outputs(self_targets(study), ["margin", "logits"])
+    bank = whence.retrain(
+        asked, settings["models"], to=folder / "bank.zarr", seed=settings["seed"], validation=0.1, held_out=0,
+        checkpoints=settings["checkpoints"],
+    )  # fmt: skip
+    watched = dynamics(study, settings["runs"], seed=settings["seed"])
+    found = mislabels(_attributions(asked, bank, folder), study, bank=bank, dynamics=watched, verify=False)
+    judged = found.against(truth)
+    _rows(result, name, judged)
+    parts = np.array_split(np.random.default_rng(settings["seed"]).permutation(study.n), settings["folds"])
+    crossed = whence.retrain(
+        asked, settings["folds"], subsets=whence.Subsets.leaving_out(study.n, parts), to=folder / "crossed.zarr",
+        seed=settings["seed"], validation=0, held_out=0,
+    )  # fmt: skip
+    usual = mislabels(None, study, probabilities=folds(crossed).probabilities, verify=False).against(truth)
+    _rows(result, name, usual, f", {settings['folds']}-fold")
+    checked = found.verify(study, retrainings=settings["retrainings"], to=folder / "cleaned.zarr", progress=True)
+    result.row(
+        data=name,
+        wrong=judged.wrong,
+        estimated=judged.estimated,
+        by=judged.by,
+        precision_of_suspects=judged.precision,
+        recall=judged.recall,
+        corrected=judged.corrected,
+    )
+    for arm in checked.cleaning.arms:
+        result.row(
+            data=name,
+            training_set=arm.what,
+            accuracy=arm.accuracy,
+            against_random=arm.ahead,
+            low=arm.ahead_interval[0],
+            high=arm.ahead_interval[1],
+        )
+    _claims(result, name, found, judged, truth, checked, settings)
+    page = folder / "suspects.html"
+    whence.report([checked], study=study, to=page)
+
+
+def _attributions(asked, bank, folder):
+    kept = Kept(folder / "scores")
+    methods = {
+        "random": lambda: Random().attribute(asked),
+        "ridge datamodel": lambda: Datamodel("ridge").attribute(bank, "margin"),
+        "gradient dot": lambda: GradDot(bank).attribute(asked, "margin"),
+        "TRAK": lambda: TRAK(bank).attribute(asked, "margin"),
+        "influence": lambda: Influence("ekfac", checkpoints=bank, first=1).attribute(asked, "margin"),
+    }
+    return {name: kept.one(name, make)[0] for name, make in methods.items()}
+
+
+def _rows(result, name, judged: Recovery, suffix=""):
+    for row in judged.rows:
+        result.row(
+            data=name,
+            ranking=row.ranking + suffix,
+            auc=row.auc,
+            low=row.auc_interval[0],
+            high=row.auc_interval[1],
+            average_precision=row.average_precision,
+            precision_at_the_number_wrong=row.precision,
+        )
+
+
+def _claims(result, name, found: Mislabels, judged, truth, checked, settings):
+    if name in MNIST:
+        row = judged.row(judged.by)
+        result.claim(f"{name}: AUC by {row.ranking}", row.auc, at_least=0.98, interval=row.auc_interval)
+    else:
+        ours, theirs, ahead, interval = contest(found, truth, settings)
+        result.claim(
+            f"{name}: AUC of {ours} less that of {theirs}, both chosen on the other half",
+            ahead,
+            at_least=0.0,
+            interval=interval,
+        )
+    arm = checked.cleaning.arm("removed")
+    result.claim(
+        f"{name}: accuracy without the suspects less that without random examples",
+        arm.ahead,
+        at_least=0.0,
+        interval=arm.ahead_interval,
+    )
+
+
+def contest(found, truth, settings):
+    """The best of our rankings against the best of confident learning's: chosen on one half, judged on the
+    other."""
+    wrong = truth != found.labels
+    chosen, reported = np.array_split(np.random.default_rng(settings["seed"] + 1).permutation(len(wrong)), 2)
+
+    def best(names):
+        return max(names, key=lambda name: auc(found.rankings[name][chosen], wrong[chosen]))
+
+    theirs = best([name for name in found.rankings if name in CONFIDENT])
+    ours = best([name for name in found.rankings if name not in CONFIDENT])
+    difference = auc_difference(
+        found.rankings[ours][reported], found.rankings[theirs][reported], wrong[reported]
+    )
+    return ours, theirs, *difference

@@ -67,7 +67,7 @@ def folds(bank: Bank) -> Folds:
         )
     row_of = {identity: row for row, identity in enumerate(bank.target_ids.tolist())}
     rows = np.array([row_of[identity] for identity in bank.train_ids.tolist()])
-    labels = torch.as_tensor(bank.train_labels)
+    labels = torch.tensor(bank.train_labels)
     counts = np.zeros((2, bank.n), np.int64)  # left out, trained on
     margins, chances = np.zeros((2, bank.n)), np.zeros((2, bank.n))
     total: np.ndarray | None = None

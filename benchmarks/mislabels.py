@@ -1,9 +1,9 @@
 """Wrong labels, planted on MNIST and CIFAR-10 and made by people, found by every ranking.
 
 One bank of retrainings on halves for each data set gives out-of-fold and in-fold predictions, and the class
-probabilities that confident learning gets; attributions and training dynamics are of the same recipe. Which of
-several rankings to report is chosen on half of the examples, and reported of the other half. Then the suspects are
-removed or relabelled and networks retrained, as many as were estimated, not as many as there are.
+probabilities that confident learning gets; attributions and training dynamics are of the same recipe. Which
+of several rankings to report is chosen on half of the examples, and reported of the other half. Then the
+suspects are removed or relabelled and networks retrained, as many as were estimated, not as there are.
 """
 
 from __future__ import annotations
@@ -69,7 +69,9 @@ def noisy(name, settings):
     if name in MNIST:
         make = studies.mnist_logistic if name == MNIST[0] else studies.mnist_mlp
         study = make(n, targets)
-        return with_train(study, (study.train_inputs, flip(study.train_labels, 10, settings))), study.train_labels
+        return with_train(
+            study, (study.train_inputs, flip(study.train_labels, 10, settings))
+        ), study.train_labels
     data = whence.datasets.cifar10()
     rows = np.random.default_rng(seed).permutation(len(data.train_y))[:n]
     truth = data.train_y[rows]
@@ -120,12 +122,14 @@ def _one(result, name, study, truth, settings):
     _rows(result, name, judged)
     parts = np.array_split(np.random.default_rng(settings["seed"]).permutation(study.n), settings["folds"])
     crossed = whence.retrain(
-        asked, settings["folds"], subsets=whence.Subsets.leaving_out(study.n, parts), to=folder / "crossed.zarr",
-        seed=settings["seed"], validation=0, held_out=0,
+        asked, settings["folds"], subsets=whence.Subsets.leaving_out(study.n, parts), seed=settings["seed"], validation=0, held_out=0,
+        to=folder / "crossed.zarr",
     )  # fmt: skip
     usual = mislabels(None, study, probabilities=folds(crossed).probabilities, verify=False).against(truth)
     _rows(result, name, usual, f", {settings['folds']}-fold")
-    checked = found.verify(study, retrainings=settings["retrainings"], to=folder / "cleaned.zarr", progress=True)
+    checked = found.verify(
+        study, retrainings=settings["retrainings"], to=folder / "cleaned.zarr", progress=True
+    )
     result.row(
         data=name,
         wrong=judged.wrong,

@@ -37,6 +37,6 @@ def study(**changes):
     return made
 
 
-def bank(path, outputs=("logits",), rows=40, subject=None):
-    asked = with_outputs(self_targets(subject or study()), outputs)
-    return whence.retrain(asked, rows, to=path, workers=0, progress=False)
+def bank(path, outputs=("logits",), rows=40, keep=0.5):
+    asked = with_outputs(self_targets(study()), outputs)
+    return whence.retrain(asked, rows, to=path, keep=keep, workers=0, progress=False)

@@ -38,7 +38,9 @@ def test_every_kind_of_evidence_finds_them(bank, learner, scores):
     watched = dynamics(learner, runs=2, threshold_class=True)
     found = mislabels(scores, bank=bank, dynamics=watched)
     judged = found.against(world.IS_WRONG)
-    assert {"out-of-fold margin", "AUM", "data map", "self-influence", "self-confidence"} <= set(found.rankings)
+    assert {"out-of-fold margin", "AUM", "data map", "self-influence", "self-confidence"} <= set(
+        found.rankings
+    )
     for row in judged.rows:
         # of blobs that hardly overlap everything but what fits wrong labels as well tells them apart
         assert row.auc > (0.9 if row.ranking != "memorisation" else 0.5), row.ranking
@@ -165,7 +167,12 @@ def test_bad_input(bank, scores, learner, tmp_path):
         mislabels(probabilities=np.eye(3)[world.TRUTH])
     with pytest.raises(InputError, match="pass the study"):
         mislabels(scores, probabilities=np.eye(3)[world.TRUTH])
-    for wrong in (np.eye(3), np.eye(2)[world.TRUTH % 2], np.eye(3)[world.TRUTH] * 2, np.full((world.N, 3), np.nan)):
+    for wrong in (
+        np.eye(3),
+        np.eye(2)[world.TRUTH % 2],
+        np.eye(3)[world.TRUTH] * 2,
+        np.full((world.N, 3), np.nan),
+    ):
         with pytest.raises(InputError, match="probabilities"):
             mislabels(bank=bank, probabilities=wrong)
     with pytest.raises(InputError, match="by is 'magic'"):
@@ -173,7 +180,7 @@ def test_bad_input(bank, scores, learner, tmp_path):
     for count in (0, world.N):
         with pytest.raises(InputError, match=f"count is {count}"):
             mislabels(bank=bank, count=count)
-    with pytest.raises(InputError, match="90 training examples different labels|12 training examples different"):
+    with pytest.raises(InputError, match="give 12 training examples different labels"):
         mislabels(None, with_train(world.study(), (world.X, world.TRUTH)), bank=bank, verify=False)
     other = Attribution(np.zeros((5, 5)), target_ids=range(5), train_ids=range(5))
     with pytest.raises(InputError, match="not the same as the other evidence"):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+import whence
 from tests.applications import mislabelled as world
 from whence.applications import mislabels_rankings as rank
 from whence.applications.mislabels_confident import (
@@ -54,7 +55,7 @@ def test_folds_are_averages_over_the_retrainings_that_left_out_or_trained_on(tmp
         assert found.in_chance[i] == pytest.approx(chance[~out, i].mean(), rel=1e-4)
         assert found.probabilities[i] == pytest.approx(everything[out, i].mean(0), rel=1e-4)
     assert rank.memorisation(found) == pytest.approx(found.in_chance - found.out_chance)
-    assert (rank.memorisation(found) > 0).mean() > 0.9  # to be trained on helps
+    assert rank.memorisation(found).mean() > 0  # to be trained on helps
     assert found.probabilities.sum(1) == pytest.approx(np.ones(world.N))
 
 
@@ -67,15 +68,13 @@ def test_margins_alone_give_the_same_averages(tmp_path):
 
 
 def test_banks_that_will_not_do(tmp_path):
-    import whence
-
     with pytest.raises(InputError, match="records loss"):
         folds(world.bank(tmp_path / "loss.zarr", outputs=("loss",)))
     other = with_targets(world.study(), world.HELD_OUT)
     with pytest.raises(InputError, match="60 targets are not its 90"):
-        folds(whence.retrain(other, 4, to=tmp_path / "other.zarr", workers=0, progress=False))
+        folds(whence.retrain(other, 12, to=tmp_path / "other.zarr", workers=0, progress=False))
     with pytest.raises(InputError, match="training examples were left out of none"):
-        folds(world.bank(tmp_path / "short.zarr", rows=2))
+        folds(world.bank(tmp_path / "short.zarr", rows=12, keep=0.95))
 
 
 # --- From dynamics ---

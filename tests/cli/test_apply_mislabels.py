@@ -13,7 +13,8 @@ import whence
 from tests.applications.mislabelled import GIVEN, HELD_OUT, X
 from whence.study.variants import self_targets, with_outputs
 
-recipe = whence.Recipe(lambda: whence.networks.mlp(3, 3, (8,)), epochs=5, batch_size=15, optimizer=whence.SGD(0.1))
+mlp = lambda: whence.networks.mlp(3, 3, (8,))
+recipe = whence.Recipe(mlp, epochs=5, batch_size=15, optimizer=whence.SGD(0.1))
 study = whence.Study((X, GIVEN), HELD_OUT, recipe, classes=["red", "green", "blue"])
 own = with_outputs(self_targets(study), ["margin", "logits"])
 """

@@ -65,7 +65,7 @@ def test_other_rows_of_the_widened_layer_are_as_they_were():
     assert torch.equal(wide(x)[:, :4], plain(x)) and wide(x).shape == (6, 5)
     alone = _one_class_more(lambda: nn.Linear(3, 4, bias=False), 4)
     assert alone.out_features == 5 and alone.bias is None
-    with pytest.raises(InputError, match="ends in a torch.nn.Linear with 4 outputs"):
+    with pytest.raises(InputError, match=r"ends in a torch\.nn\.Linear with 4 outputs"):
         _one_class_more(lambda: make(6), 4)
 
 

@@ -1,7 +1,7 @@
 """Mislabels: training examples whose labels look wrong, by everything that is known of them.
 
-Attributions say what an example does for its own output, a bank what retrainings without it make of it, training
-dynamics how it was learnt, class probabilities what it looks like. Each gives rankings
+Attributions say what an example does for its own output, a bank what retrainings without it make of it,
+training dynamics how it was learnt, class probabilities what it looks like. Each gives rankings
 (`whence.applications.mislabels_rankings`); confident learning also says how many labels are wrong.
 """
 
@@ -98,8 +98,8 @@ def mislabels(
         chart=_chart(known.rankings[chosen], suspects, chosen),
         examples=_strips(suspects),
         meaning=(
-            "A rank of 1 is the most suspicious example of that ranking. Suspicious are wrong labels, and right "
-            "ones that the model finds hard; a person can tell them apart."
+            "A rank of 1 is the most suspicious example of that ranking. Suspicious are wrong labels, and "
+            "right ones that the model finds hard; a person can tell them apart."
         ),
         provenance=_provenance(attribution, bank, chosen),
         suspects=suspects,
@@ -115,9 +115,7 @@ def mislabels(
     return found.verify(study, None, retrainings, seed, to, workers, progress)
 
 
-def _suspects(
-    known: Evidence, suggested: np.ndarray | None, by: str, count: int
-) -> tuple[Mislabel, ...]:
+def _suspects(known: Evidence, suggested: np.ndarray | None, by: str, count: int) -> tuple[Mislabel, ...]:
     places = {name: _ranks(score) for name, score in known.rankings.items()}
     first = np.argsort(places[by])[:count]
     return tuple(
@@ -149,8 +147,8 @@ def _statement(known: Evidence, by: str, count: int) -> str:
     if known.estimated is None:
         return f"{count:,} of {n:,} labels are taken for wrong, by {by}; how many are is not known"
     return (
-        f"About {known.estimated:,.0f} of {n:,} labels ({known.estimated / n:.1%}) are wrong, as {known.estimated_by} "
-        f"estimates; {count:,} are suspected by {by}"
+        f"About {known.estimated:,.0f} of {n:,} labels ({known.estimated / n:.1%}) are wrong, as "
+        f"{known.estimated_by} estimates; {count:,} are suspected by {by}"
     )
 
 

@@ -140,7 +140,12 @@ def clean(
         for i, what in enumerate(sets)
     }
     arms = [
-        Arm(what, float(found.mean()), *welch(found, right["as it is"]), *welch(found, right["random removed"]))
+        Arm(
+            what,
+            float(found.mean()),
+            *welch(found, right["as it is"]),
+            *welch(found, right["random removed"]),
+        )
         for what, found in right.items()
     ]
     return Cleaning(tuple(arms), len(gone), len(study.targets), retrainings)

@@ -27,9 +27,9 @@ class Evidence:
     Attributes
     ----------
     rankings : name -> (n,), larger = more suspicious.
-    labels : (n,) given labels. classes : their names. probabilities : (n, classes) of the likeliest truth, out
-        of fold where that is known, else from the training dynamics. chance : (n,) out-of-fold probability of
-        the given label. All None where unknown.
+    labels : (n,) given labels. classes : their names. probabilities : (n, classes) of the truth, out of fold
+        where that is known, else from the training dynamics. chance : (n,) out-of-fold probability of the
+        given label. All None where unknown.
     estimated : number of wrong labels, None where nothing estimates it. estimated_by : what does, in words.
     """
 
@@ -91,7 +91,10 @@ def gather(
         if probabilities is None:
             probabilities = dynamics.classes[order]
         if estimated is None and dynamics.has_threshold_class:
-            estimated, estimated_by = float((-area < rank.threshold_of(dynamics)).sum()), "the threshold class"
+            estimated, estimated_by = (
+                float((-area < rank.threshold_of(dynamics)).sum()),
+                "the threshold class",
+            )
     for name, scores in attributions.items():
         order = _order(ids, scores.train_ids, "the attribution")
         rankings[name] = rank.self_influence(scores)[order]
@@ -134,8 +137,8 @@ def _order(ids: np.ndarray, own: np.ndarray, whose: str) -> np.ndarray:
     place = {identity: i for i, identity in enumerate(own.tolist())}
     if set(place) != set(ids.tolist()):
         raise InputError(
-            f"{whose} has {len(own)} training examples, not the same as the other evidence's {len(ids)}; pass "
-            "what was made of one study."
+            f"{whose} has {len(own)} training examples, not the same as the other evidence's {len(ids)}; "
+            "pass what was made of one study."
         )
     return np.array([place[identity] for identity in ids.tolist()])
 

@@ -176,8 +176,8 @@ class Mislabels(Applied):
         known = np.asarray(known)
         if known.shape != self.ids.shape or known.dtype.kind not in "biu":
             raise InputError(
-                f"known has shape {known.shape} and dtype {known.dtype}, but it must be {self.ids.shape}: true "
-                "labels, or booleans."
+                f"known has shape {known.shape} and dtype {known.dtype}, but it must be {self.ids.shape}: "
+                "true labels, or booleans."
             )
         wrong = known if known.dtype == bool else known != self._given()
         if not 0 < wrong.sum() < len(wrong):

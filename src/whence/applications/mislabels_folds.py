@@ -2,8 +2,8 @@
 
 Every retraining on a subset leaves examples out. In a bank whose targets are the training examples
 (`whence.study.variants.self_targets`) the outputs for these are out-of-fold predictions, averaged over the
-share 1 - keep of all retrainings; the others are in-fold ones, and the difference is memorisation (Feldman and
-Zhang 2020).
+share 1 - keep of all retrainings; the others are in-fold ones, and the difference is memorisation (Feldman
+and Zhang 2020).
 """
 
 from __future__ import annotations
@@ -102,4 +102,3 @@ def folds(bank: Bank) -> Folds:
         trained_on=counts[1],
         train_ids=bank.train_ids,
     )
-

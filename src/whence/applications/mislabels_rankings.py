@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 def self_influence(attribution: Attribution) -> np.ndarray:
     """What training on an example does for its own output, in the order of the attribution's training ids.
 
-    An example whose label only its own presence teaches is an exception to the others, or wrong (Koh and Liang
-    2017, section 5.4; Pruthi et al. 2020, section 4.1). The attribution is train x train, of any method:
-    ``method.attribute(whence.study.variants.self_targets(study))``.
+    An example whose label only its own presence teaches is an exception to the others, or wrong (Koh and
+    Liang 2017, section 5.4; Pruthi et al. 2020, section 4.1). The attribution is train x train, of any
+    method: ``method.attribute(whence.study.variants.self_targets(study))``.
     """
     if attribution.output_ids is not None:
         raise InputError(
@@ -117,8 +117,8 @@ def confident_margin(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarra
 
 
 def thresholds(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """(classes,) mean probability of each class over the examples that are labelled so (Northcutt et al. 2021,
-    equation 2); 1 for a class without examples."""
+    """(classes,) mean probability of each class over the examples that are labelled so (Northcutt et al.
+    2021, equation 2); 1 for a class without examples."""
     count = probabilities.shape[1]
     sums = np.bincount(labels, probabilities[np.arange(len(labels)), labels], minlength=count)
     sizes = np.bincount(labels, minlength=count)

@@ -60,8 +60,9 @@ def _placements(score: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np
             f"positive marks {len(high)} of {len(score)} examples; a ranking is judged where some are marked "
             "and some are not."
         )
-    joint = average_ranks(score[:, None])[:, 0]
-    of_high, of_low = (average_ranks(part[:, None])[:, 0] for part in (high, low))
+    joint, of_high, of_low = (
+        average_ranks(part[:, None])[:, 0].astype(np.float64) for part in (score, high, low)
+    )
     return (joint[positive] - of_high) / len(low), 1 - (joint[~positive] - of_low) / len(high)
 
 

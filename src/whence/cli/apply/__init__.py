@@ -8,7 +8,8 @@ from whence.cli.apply import embedding, groups, keep, leakage, linearity, suppor
 from whence.cli.apply import embedding, groups, leakage, mislabels, support
 
 app = typer.Typer(
-    no_args_is_help=True, help="Put attributions to use: what holds a prediction up, what leaked, what is mislabelled."
+    no_args_is_help=True,
+    help="Put attributions to use: what holds a prediction up, what leaked, what is mislabelled.",
 )
 
 app.command("support")(support.support)

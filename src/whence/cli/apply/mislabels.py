@@ -36,9 +36,7 @@ def mislabels(
     ] = None,
     count: Annotated[
         int | None,
-        typer.Option(
-            help="Labels to take for wrong. Default: the estimated number.", show_default=False
-        ),
+        typer.Option(help="Labels to take for wrong. Default: the estimated number.", show_default=False),
     ] = None,
     verify: Annotated[
         bool,

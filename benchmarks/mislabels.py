@@ -33,7 +33,7 @@ FULL = {
     "width": 32,
     "epochs": 12,
     "lr": 0.05,
-    "checkpoints": 10,
+    "checkpoints": 3,
     "runs": 5,  # of which training dynamics are read
     "folds": 5,
     "retrainings": 20,
@@ -155,14 +155,17 @@ def _one(result, name, study, truth, settings):
 
 def _attributions(asked, bank, folder):
     kept = Kept(folder / "scores")
-    methods = {
+    return {name: kept.one(name, make)[0] for name, make in _methods(asked, bank).items()}
+
+
+def _methods(asked, bank):
+    return {
         "random": lambda: Random().attribute(asked),
         "ridge datamodel": lambda: Datamodel("ridge").attribute(bank, "margin"),
         "gradient dot": lambda: GradDot(bank).attribute(asked, "margin"),
         "TRAK": lambda: TRAK(bank).attribute(asked, "margin"),
         "influence": lambda: Influence("ekfac", checkpoints=bank, first=1).attribute(asked, "margin"),
     }
-    return {name: kept.one(name, make)[0] for name, make in methods.items()}
 
 
 def _rows(result, name, judged: Recovery, suffix=""):

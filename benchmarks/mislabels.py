@@ -106,7 +106,7 @@ def human(kind):
     path = find(data_folders(None), [place])
     if path is None:
         raise InputError(f"CIFAR-10N is read from $WHENCE_DATA/{place}, which is not there.")
-    return np.load(path)[f"{kind}_label"].astype(np.int64)
+    return np.load(path)[{"aggregate": "aggre_label", "worst": "worse_label"}[kind]].astype(np.int64)
 
 
 def _one(result, name, study, truth, settings):

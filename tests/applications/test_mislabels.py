@@ -75,7 +75,7 @@ def test_the_finding_names_suspects_and_their_likely_labels(bank):
 def test_probabilities_of_one_s_own(bank):
     own = np.eye(3)[world.TRUTH] * 0.9 + 0.1 / 3
     found = mislabels(None, world.study(), probabilities=own, verify=False)
-    assert found.by == "normalised margin" and found.estimated == pytest.approx(world.WRONG)
+    assert found.by == "self-confidence" and found.estimated == pytest.approx(world.WRONG)
     assert {one.place for one in found.suspects} == set(world.FLIPPED)
     both = mislabels(bank=bank, probabilities=own)
     assert both.rankings["self-confidence"] == pytest.approx(found.rankings["self-confidence"])

@@ -30,7 +30,7 @@ LISTED = 50  # suspects in the table
 SHOWN, PER_CLASS = 24, 8  # pictures of the first suspects, and of each class's
 UNKNOWN = 0.05  # share of labels taken for wrong where nothing estimates it
 # The first of these that there is decides, unless asked otherwise; see docs/how-to/mislabels.md.
-PREFERRED = ("out-of-fold margin", "normalised margin", "AUM")
+PREFERRED = ("combined", "out-of-fold margin", "self-confidence", "AUM")
 
 
 def mislabels(
@@ -64,8 +64,9 @@ def mislabels(
     dynamics : `whence.training.dynamics` of the study.
     probabilities : (n, classes) out-of-fold class probabilities in the order of the study, for example of
         scikit-learn's ``cross_val_predict``; default those of the bank, where it recorded logits.
-    by : the ranking to go by; default the first there is of out-of-fold margin, normalised margin, AUM,
-        self-influence.
+    by : the ranking to go by; default the first there is of "combined" (mean of the ranks by confident
+        margin, which knows examples left out, and by AUM, which knows them trained on), "out-of-fold margin",
+        "self-confidence", "AUM", then self-influence.
     count : labels to take for wrong; default the estimated number, or 5 % where nothing estimates it.
     verify : with a study, retrain without the suspects and with their labels changed.
     retrainings, seed, to, workers, progress : as in `Mislabels.verify`.

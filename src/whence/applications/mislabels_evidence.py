@@ -95,6 +95,8 @@ def gather(
                 float((-area < rank.threshold_of(dynamics)).sum()),
                 "the threshold class",
             )
+    if "confident margin" in rankings and "AUM" in rankings:
+        rankings["combined"] = rank.mean_rank([rankings["confident margin"], rankings["AUM"]])
     for name, scores in attributions.items():
         order = _order(ids, scores.train_ids, "the attribution")
         rankings[name] = rank.self_influence(scores)[order]

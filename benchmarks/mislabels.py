@@ -133,6 +133,7 @@ def _one(result, name, study, truth, settings):
         data=name,
         wrong=judged.wrong,
         estimated=judged.estimated,
+        by_confident_learning=found.estimates["confident learning"],
         by=judged.by,
         precision_of_suspects=judged.precision,
         recall=judged.recall,

@@ -74,8 +74,9 @@ def test_the_finding_names_suspects_and_their_likely_labels(bank):
 
 def test_probabilities_of_one_s_own(bank):
     own = np.eye(3)[world.TRUTH] * 0.9 + 0.1 / 3
-    found = mislabels(None, world.study(), probabilities=own, verify=False)
-    assert found.by == "self-confidence" and found.estimated == pytest.approx(world.WRONG)
+    found = mislabels(None, world.study(), probabilities=own, count=world.WRONG, verify=False)
+    assert found.by == "self-confidence" and found.estimated == pytest.approx(world.WRONG, abs=2)
+    assert found.estimates["confident learning"] == pytest.approx(world.WRONG)
     assert {one.place for one in found.suspects} == set(world.FLIPPED)
     both = mislabels(bank=bank, probabilities=own)
     assert both.rankings["self-confidence"] == pytest.approx(found.rankings["self-confidence"])
@@ -141,7 +142,7 @@ def test_cleaning_trains_on_the_sets_that_it_names(bank):
     watched = whence.Study.from_training_function(learn, (world.X, world.GIVEN), world.HELD_OUT)
     places = world.FLIPPED
     found = replace(mislabels(bank=bank), suspects=())
-    exact = mislabels(None, subject, probabilities=np.eye(3)[world.TRUTH], verify=False)
+    exact = mislabels(None, subject, probabilities=np.eye(3)[world.TRUTH], count=world.WRONG, verify=False)
     assert {one.place for one in exact.suspects} == set(places) and not found.suspects
     exact.verify(watched, retrainings=2, workers=0)
     n, wrong = world.N, world.WRONG

@@ -10,6 +10,7 @@ from whence.applications import mislabels_rankings as rank
 from whence.applications.mislabels_confident import (
     cleanlab_ranking,
     confident_joint,
+    confused_labels,
     suggested_labels,
     wrong_labels,
 )
@@ -126,23 +127,46 @@ def test_the_confident_joint_by_hand():
     # all, the last as 2
     expected = [[2, 1, 0], [0, 2, 0], [0, 0, 1]]  # the row of class 1 is scaled from 1 to its 2 examples
     assert confident_joint(LABELS, PROBABILITIES) == pytest.approx(np.array(expected))
-    assert wrong_labels(LABELS, PROBABILITIES) == pytest.approx(1)
+    assert confused_labels(LABELS, PROBABILITIES) == pytest.approx(1)
     assert suggested_labels(LABELS, PROBABILITIES).tolist() == [1, 1, 1, 0, 0, 1]
 
 
-def noisy(n=600, classes=4, seed=0):
+def noisy(n=600, classes=4, seed=0, signal=3):
     rng = np.random.default_rng(seed)
     truth = rng.integers(0, classes, n)
     given = np.where(rng.random(n) < 0.15, rng.integers(0, classes, n), truth)
-    logits = 3 * np.eye(classes)[truth] + rng.normal(size=(n, classes))
+    logits = signal * np.eye(classes)[truth] + rng.normal(size=(n, classes))
     return given, truth, np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
 
 
-def test_confident_learning_counts_planted_noise():
+def test_planted_noise_is_counted():
     given, truth, probabilities = noisy(4000)
-    assert wrong_labels(given, probabilities) == pytest.approx((given != truth).sum(), rel=0.15)
-    clean = wrong_labels(truth, probabilities)
-    assert clean < 0.05 * len(truth)
+    wrong = (given != truth).sum()
+    assert confused_labels(given, probabilities) == pytest.approx(wrong, rel=0.1)
+    assert wrong_labels(given, probabilities) == pytest.approx(wrong, rel=0.25)
+    for count in (wrong_labels, confused_labels):
+        assert count(truth, probabilities) < 0.02 * len(truth)
+
+
+def test_a_weak_model_s_mistakes_are_hardly_taken_for_wrong_labels():
+    given, truth, probabilities = noisy(6000, signal=2)
+    wrong = (given != truth).sum()
+    assert (probabilities.argmax(1) == truth).mean() < 0.85
+    assert confused_labels(given, probabilities) > 1.5 * wrong
+    assert wrong_labels(given, probabilities) == pytest.approx(wrong, rel=0.2)
+    given, truth, probabilities = noisy(6000, signal=1.2)
+    excess = [
+        count(given, probabilities) / (given != truth).sum() for count in (wrong_labels, confused_labels)
+    ]
+    assert excess[0] < 1.6 < 3 < excess[1]
+
+
+def test_the_number_of_wrong_labels_by_hand():
+    """As suspicious as can be are 12 of 40 labels, and would be the 28 right ones turned round, but not the 12."""
+    truth = np.arange(40) % 2
+    given = np.where(np.arange(40) < 12, 1 - truth, truth)
+    found = wrong_labels(given, np.eye(2)[truth] * 0.8 + 0.1)
+    assert found == pytest.approx(12)
 
 
 def test_confident_learning_is_cleanlab_s():

@@ -27,6 +27,11 @@ if TYPE_CHECKING:
     from whence.training.dynamics import Dynamics
 
 LISTED = 50  # suspects in the table
+_ESTIMATE = {
+    "mixture": "what wrong labels would look like",
+    "confident learning": "confident learning",
+    "threshold class": "the threshold class",
+}
 SHOWN, PER_CLASS = 24, 8  # pictures of the first suspects, and of each class's
 UNKNOWN = 0.05  # share of labels taken for wrong where nothing estimates it
 # The first of these that there is decides, unless asked otherwise; see docs/how-to/mislabels.md.
@@ -85,7 +90,8 @@ def mislabels(
         raise InputError(f"by is {by!r}, but the evidence gives the rankings {', '.join(known.rankings)}.")
     n = len(known.ids)
     if count is None:
-        count = min(max(round(UNKNOWN * n if known.estimated is None else known.estimated), 1), n - 1)
+        likely = next(iter(known.estimates.values()), UNKNOWN * n)
+        count = min(max(round(likely), 1), n - 1)
     if not 0 < count < n:
         raise InputError(f"count is {count}, but it must be a whole number from 1 to {n - 1}.")
     suggested = None
@@ -105,7 +111,7 @@ def mislabels(
         provenance=_provenance(attribution, bank, chosen),
         suspects=suspects,
         by=chosen,
-        estimated=known.estimated,
+        estimates=known.estimates,
         rankings=known.rankings,
         ids=known.ids,
         labels=known.labels,
@@ -145,11 +151,13 @@ def _name(known: Evidence, label: int) -> Any:
 
 def _statement(known: Evidence, by: str, count: int) -> str:
     n = len(known.ids)
-    if known.estimated is None:
+    if not known.estimates:
         return f"{count:,} of {n:,} labels are taken for wrong, by {by}; how many are is not known"
+    (first, likely), *rest = known.estimates.items()
+    others = "".join(f", {value:,.0f} by {_ESTIMATE[name]}" for name, value in rest)
     return (
-        f"About {known.estimated:,.0f} of {n:,} labels ({known.estimated / n:.1%}) are wrong, as "
-        f"{known.estimated_by} estimates; {count:,} are suspected by {by}"
+        f"About {likely:,.0f} of {n:,} labels ({likely / n:.1%}) are wrong by {_ESTIMATE[first]}{others}; "
+        f"{count:,} are suspected by {by}"
     )
 
 

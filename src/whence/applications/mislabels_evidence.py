@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from whence.applications import mislabels_rankings as rank
-from whence.applications.mislabels_confident import cleanlab_is_there, cleanlab_ranking, wrong_labels
+from whence.applications.mislabels_confident import (
+    cleanlab_is_there,
+    cleanlab_ranking,
+    confused_labels,
+    wrong_labels,
+)
 from whence.applications.mislabels_folds import folds
 from whence.attribution import Attribution
 from whence.errors import InputError
@@ -30,7 +35,7 @@ class Evidence:
     labels : (n,) given labels. classes : their names. probabilities : (n, classes) of the truth, out of fold
         where that is known, else from the training dynamics. chance : (n,) out-of-fold probability of the
         given label. All None where unknown.
-    estimated : number of wrong labels, None where nothing estimates it. estimated_by : what does, in words.
+    estimates : numbers of wrong labels by what estimates them, best first; empty where nothing does.
     """
 
     ids: np.ndarray
@@ -39,8 +44,7 @@ class Evidence:
     classes: Sequence[str] | None
     probabilities: np.ndarray | None
     chance: np.ndarray | None
-    estimated: float | None
-    estimated_by: str
+    estimates: dict[str, float]
 
 
 def gather(
@@ -63,7 +67,8 @@ def gather(
     ids = sources[0].train_ids
     labels = _labels(ids, study, bank, dynamics)
     rankings: dict[str, np.ndarray] = {}
-    chance, estimated, estimated_by = None, None, ""
+    chance = None
+    estimates: dict[str, float] = {}
     if bank is not None:
         found = folds(bank)
         order = _order(ids, found.train_ids, "the bank")
@@ -83,25 +88,23 @@ def gather(
         if cleanlab_is_there():
             rankings["cleanlab"] = cleanlab_ranking(labels, probabilities)
         chance = 1 - rankings["self-confidence"]
-        estimated, estimated_by = wrong_labels(labels, probabilities), "confident learning"
+        estimates["mixture"] = wrong_labels(labels, probabilities)
+        estimates["confident learning"] = confused_labels(labels, probabilities)
     if dynamics is not None:
         order = _order(ids, dynamics.train_ids, "the training dynamics")
         area = rank.area_under_margin(dynamics)
         rankings["AUM"], rankings["data map"] = area[order], rank.data_map(dynamics)[order]
         if probabilities is None:
             probabilities = dynamics.classes[order]
-        if estimated is None and dynamics.has_threshold_class:
-            estimated, estimated_by = (
-                float((-area < rank.threshold_of(dynamics)).sum()),
-                "the threshold class",
-            )
+        if dynamics.has_threshold_class:
+            estimates["threshold class"] = float((-area < rank.threshold_of(dynamics)).sum())
     if "confident margin" in rankings and "AUM" in rankings:
         rankings["combined"] = rank.mean_rank([rankings["confident margin"], rankings["AUM"]])
     for name, scores in attributions.items():
         order = _order(ids, scores.train_ids, "the attribution")
         rankings[name] = rank.self_influence(scores)[order]
     classes = next((s.classes for s in (study, bank) if s is not None and s.classes), None)
-    return Evidence(ids, rankings, labels, classes, probabilities, chance, estimated, estimated_by)
+    return Evidence(ids, rankings, labels, classes, probabilities, chance, estimates)
 
 
 def _named(attribution: Attribution | Mapping[str, Attribution] | None) -> dict[str, Attribution]:

@@ -109,7 +109,9 @@ class Mislabels(Applied):
     Attributes
     ----------
     suspects : those taken for wrong, most suspicious first. by : the ranking that this goes by.
-    estimated : number of wrong labels in the training set, None where nothing estimates it.
+    estimates : number of wrong labels in the training set by what estimates it, best first: "mixture" and
+        "confident learning" (`whence.applications.mislabels_confident`), "threshold class". Empty where
+        nothing does. The first one decides how many are suspected, unless told.
     rankings : name -> (n,) suspicion, larger = more suspicious, in the order of `ids`.
     ids, labels, suggested : (n,) training ids, given labels, likeliest other labels (None where unknown).
     cleaning : after `verify`, held-out accuracy of cleaned training sets.
@@ -117,7 +119,7 @@ class Mislabels(Applied):
 
     suspects: tuple[Mislabel, ...] = ()
     by: str = ""
-    estimated: float | None = None
+    estimates: dict[str, float] = field(default_factory=dict)
     cleaning: Cleaning | None = None
     rankings: Mapping[str, np.ndarray] = field(repr=False, compare=False, default_factory=dict)
     ids: np.ndarray = field(repr=False, compare=False, kw_only=True)
@@ -128,6 +130,11 @@ class Mislabels(Applied):
     def suspicion(self) -> np.ndarray:
         """(n,) of the ranking that the finding goes by."""
         return self.rankings[self.by]
+
+    @property
+    def estimated(self) -> float | None:
+        """The first of `estimates`, None where there is none."""
+        return next(iter(self.estimates.values()), None)
 
     def verify(
         self,

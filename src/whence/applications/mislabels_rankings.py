@@ -110,10 +110,13 @@ def normalised_margin(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarr
     return _margin(labels, probabilities)
 
 
-def confident_margin(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """`normalised_margin` of probabilities less each class's `thresholds`: what is usual for a class makes no
-    suspicion."""
-    return _margin(labels, probabilities - thresholds(labels, probabilities))
+def confident_margin(
+    labels: np.ndarray, probabilities: np.ndarray, usual: np.ndarray | None = None
+) -> np.ndarray:
+    """`normalised_margin` of probabilities less what is `usual` for each class, (classes,): what is usual
+    makes no suspicion. Default: the `thresholds`."""
+    usual = thresholds(labels, probabilities) if usual is None else usual
+    return _margin(labels, probabilities - usual)
 
 
 def thresholds(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:

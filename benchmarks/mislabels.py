@@ -8,7 +8,7 @@ the best counts. Then as many suspects as were estimated are removed or relabell
 
 from __future__ import annotations
 
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 
@@ -71,7 +71,7 @@ def noisy(name, settings):
         return with_train(
             study, (study.train_inputs, flip(study.train_labels, 10, settings))
         ), study.train_labels
-    data = whence.datasets.cifar10()
+    data = _cifar10()
     rows = np.random.default_rng(seed).permutation(len(data.train_y))[:n]
     truth = data.train_y[rows]
     data = data.rows(rows, slice(targets))
@@ -88,6 +88,11 @@ def noisy(name, settings):
         (data.train_x, labels), (data.test_x, data.test_y), recipe, classes=data.classes, name=name
     )
     return study, truth
+
+
+@cache
+def _cifar10():
+    return whence.datasets.cifar10()
 
 
 def flip(labels, classes, settings):

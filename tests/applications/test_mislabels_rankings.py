@@ -162,7 +162,7 @@ def test_a_weak_model_s_mistakes_are_hardly_taken_for_wrong_labels():
 
 
 def test_the_number_of_wrong_labels_by_hand():
-    """As suspicious as can be are 12 of 40 labels, and would be the 28 right ones turned round, but not the 12."""
+    """As suspicious as can be are 12 of 40 labels; the 28 others would be, turned round, and those 12 not."""
     truth = np.arange(40) % 2
     given = np.where(np.arange(40) < 12, 1 - truth, truth)
     found = wrong_labels(given, np.eye(2)[truth] * 0.8 + 0.1)

@@ -87,16 +87,23 @@ class Examples:
     side : "train" or "target"
     notes : sequence of str, optional
         One short line under each example, such as its weight.
+    pictures : sequence of uint8 ``(H, W)`` or ``(H, W, 3)``, optional
+        What to show in place of the study's own images: the examples after a change.
     """
 
     caption: str
     indices: Sequence[int]
     side: Literal["train", "target"] = "train"
     notes: Sequence[str] | None = None
+    pictures: Sequence[np.ndarray] | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.side not in ("train", "target"):
             raise InputError(f"`side` is {self.side!r}; it is 'train' or 'target'.")
+        if self.pictures is not None and len(self.pictures) != len(self.indices):
+            raise InputError(
+                f"`pictures` has {len(self.pictures)} images for {len(self.indices)} examples; give one each."
+            )
         if self.notes is not None and len(self.notes) != len(self.indices):
             raise InputError(
                 f"`notes` has {len(self.notes)} lines for {len(self.indices)} examples; give one each."

@@ -8,10 +8,13 @@ data that `whence.report` draws and ``print`` shows, and further fields hold the
 
 from whence.applications.applied import Applied
 from whence.applications.calibration import Calibration, calibrate
+from whence.applications.compare_recipes import compare_recipes
 from whence.applications.compare_support import SupportComparison, compare_support
 from whence.applications.embedding import Embedding, embedding
+from whence.applications.feature_effects import Contrast, FeatureEffect, FeatureEffects, feature_effects
 from whence.applications.groups import GroupEffect, Groups, groups
 from whence.applications.keep import Keep, keep
+from whence.applications.halves import Halves
 from whence.applications.leakage import leakage
 from whence.applications.leakage_finding import Detection, Judged, Leakage, Suspect
 from whence.applications.linearity import Linearity, linearity
@@ -20,6 +23,8 @@ from whence.applications.mislabels_cleaning import Arm, Cleaning
 from whence.applications.mislabels_finding import Mislabel, Mislabels, RankingScore, Recovery
 from whence.applications.pixel_matches import best_matches, pixel_correlation, pixel_similarity
 from whence.applications.planting import Pair, Planted, plant_duplicates
+from whence.applications.recipe_comparison import RecipeComparison
+from whence.applications.residuals import Direction
 from whence.applications.support import support
 from whence.applications.support_finding import Certified, Support
 from whence.applications.support_search import TargetSupport
@@ -47,8 +52,13 @@ __all__ = [
     "Curve",
     "Detection",
     "Embedding",
+    "Contrast",
+    "Direction",
+    "FeatureEffect",
+    "FeatureEffects",
     "GroupEffect",
     "Groups",
+    "Halves",
     "Judged",
     "KLoM",
     "Keep",
@@ -61,6 +71,7 @@ __all__ = [
     "Planted",
     "RankingScore",
     "Recovery",
+    "RecipeComparison",
     "Support",
     "SupportComparison",
     "Suspect",
@@ -71,6 +82,9 @@ __all__ = [
     "certify",
     "challenge_score",
     "compare_support",
+    "compare_recipes",
+    "feature_effects",
+    "groups",
     "embedding",
     "forget_sets",
     "groups",

@@ -6,7 +6,7 @@ import difflib
 import importlib
 import os
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from whence.errors import InputError
 
@@ -24,15 +24,27 @@ def load_study(name: str) -> Study:
     """
     from whence.study import Study
 
+    found = load_object(name, "study")
+    if callable(found) and not isinstance(found, Study):
+        found = found()
+    if not isinstance(found, Study):
+        raise InputError(f"{name} is of type {type(found).__name__}, not a whence.Study.")
+    return found
+
+
+def load_object(name: str, what: str) -> Any:
+    """What `name` points to, ``module:attribute``; `what` it is meant to be, for messages."""
+    from whence.study import Study
+
     module_name, colon, attribute = name.partition(":")
     if not colon or not module_name or not attribute:
         raise InputError(
-            f"study must be written module:attribute, for example my_study:study for the variable `study` in "
+            f"{what} must be written module:attribute, for example my_study:{what} for the variable `{what}` in "
             f"my_study.py; received {name!r}."
         )
     if module_name.endswith(".py") or "/" in module_name:
         raise InputError(
-            f"study names a module, not a file: write {_as_module(module_name)}:{attribute}, not {name}."
+            f"{what} names a module, not a file: write {_as_module(module_name)}:{attribute}, not {name}."
         )
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
@@ -53,10 +65,6 @@ def load_study(name: str) -> Study:
             have = f"; its studies are {', '.join(studies)}" if studies and not near else near
             raise InputError(f"module {module_name!r} has no {attribute!r}{have}.")
         found = getattr(found, part)
-    if callable(found) and not isinstance(found, Study):
-        found = found()
-    if not isinstance(found, Study):
-        raise InputError(f"{name} is of type {type(found).__name__}, not a whence.Study.")
     return found
 
 

@@ -128,57 +128,61 @@ def learning_curve(
     return LearningCurve(name, tuple(rows), last.ceiling, last.ceiling_interval)
 
 
-class FirstModels:
-    """A bank as it was after its first `count` retrainings of the train and validation parts; the held-out
-    part stays whole.
+class WithoutRows:
+    """A bank as it would be without some retrainings of its train and validation parts; the held-out part
+    stays whole.
 
-    Everything else is the bank's own. Rows count in the order of the plan, so it does not matter in which
-    order blocks were filled.
+    Everything else is the bank's own.
+
+    Parameters
+    ----------
+    absent : numbers of the rows that it does not show.
     """
 
-    def __init__(self, bank: Bank, count: int, output: str) -> None:
+    def __init__(self, bank: Bank, absent: np.ndarray) -> None:
         self._bank = bank
-        self._late = _fitting_rows(bank, output)[count:]
+        self._absent = absent
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._bank, name)
 
     def select(self, part: str | None = None, output: str | None = None) -> Sample:
-        """As `Bank.select`, without the later rows."""
+        """As `Bank.select`, without the absent rows."""
         sample = self._bank.select(part, output)
-        early = ~np.isin(sample.rows, self._late)
-        return replace(sample, **{field.name: getattr(sample, field.name)[early] for field in fields(sample)})
+        present = ~np.isin(sample.rows, self._absent)
+        return replace(sample, **{field.name: getattr(sample, field.name)[present] for field in fields(sample)})
 
     def by_mask(self, part: str | None = "held_out", output: str | None = None) -> MaskGroups:
-        """As `Bank.by_mask`, without masks of the later rows."""
+        """As `Bank.by_mask`, without masks of the absent rows."""
         if part != "held_out":
             raise InputError(
-                "a learning curve shows methods only single retrainings; use select(part, output)."
+                "only single retrainings of this view of a bank can be read; use select(part, output)."
             )
         return self._bank.by_mask(part, output)
 
     def masks(self, part: str | None = None, rows: Any = None, **how: Any) -> np.ndarray:
-        """As `Bank.masks`, without the later rows."""
-        return self._bank.masks(part, self._early(part, rows), **how)
+        """As `Bank.masks`, without the absent rows."""
+        return self._bank.masks(part, self._present(part, rows), **how)
 
     def packed_masks(self, part: str | None = None, rows: Any = None, **how: Any) -> np.ndarray:
-        """As `Bank.packed_masks`, without the later rows."""
-        return self._bank.packed_masks(part, self._early(part, rows), **how)
+        """As `Bank.packed_masks`, without the absent rows."""
+        return self._bank.packed_masks(part, self._present(part, rows), **how)
 
     def outputs_of(
         self, name: str | None = None, part: str | None = None, rows: Any = None, **how: Any
     ) -> np.ndarray:
-        """As `Bank.outputs_of`, without the later rows."""
-        return self._bank.outputs_of(name, part, self._early(part, rows), **how)
+        """As `Bank.outputs_of`, without the absent rows."""
+        return self._bank.outputs_of(name, part, self._present(part, rows), **how)
 
-    def _early(self, part: str | None, rows: Any) -> list[int]:
+    def _present(self, part: str | None, rows: Any) -> list[int]:
         known = self._bank.select(part).rows if rows is None else np.asarray(rows)
-        return known[~np.isin(known, self._late)].tolist()
+        return known[~np.isin(known, self._absent)].tolist()
 
 
 def first_models(bank: Bank, count: int, output: str) -> Any:
-    """`bank` as it was after `count` retrainings to fit to (`FirstModels`)."""
-    return FirstModels(bank, count, output)
+    """`bank` as it was after its first `count` retrainings to fit to. Rows count in the order of the plan, so
+    it does not matter in which order blocks were filled."""
+    return WithoutRows(bank, _fitting_rows(bank, output)[count:])
 
 
 def fitting_models(bank: Bank, output: str) -> int:

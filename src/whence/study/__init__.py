@@ -1,7 +1,7 @@
 """What is being studied: `Study`, `Recipe`, outputs, adapters and datasets. Data only; `whence.training`
 trains."""
 
-from whence.study.recipe import SGD, Adam, AdamW, Augment, Constant, Cosine, Recipe, Triangle
+from whence.study.recipe import SGD, Adam, AdamW, Augment, Constant, Cosine, Erase, Recipe, Triangle
 from whence.study.study import Study
 from whence.study.trainer import Retrained, Trainer
 
@@ -12,6 +12,7 @@ __all__ = [
     "Augment",
     "Constant",
     "Cosine",
+    "Erase",
     "Recipe",
     "Retrained",
     "Study",

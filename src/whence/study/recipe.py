@@ -112,19 +112,49 @@ class Cosine:
 
 
 @dataclass(frozen=True)
+class Erase:
+    """Blank one fixed rectangle of a training image, with `probability` in each epoch: a recipe that learns
+    little of what stands there, such as a stamp or a logo.
+
+    Parameters
+    ----------
+    row, column : the upper left pixel. height, width : in pixels.
+    """
+
+    row: int
+    column: int
+    height: int
+    width: int
+    probability: float = 1.0
+
+    def __post_init__(self) -> None:
+        if min(self.row, self.column) < 0 or min(self.height, self.width) < 1:
+            raise InputError(
+                f"a rectangle to erase starts at 0 or later and has at least one pixel, received row="
+                f"{self.row}, column={self.column}, height={self.height} and width={self.width}."
+            )
+        if not 0 < self.probability <= 1:
+            raise InputError(f"probability must lie in (0, 1], received {self.probability}.")
+
+
+@dataclass(frozen=True)
 class Augment:
-    """Random changes to training images, drawn afresh each epoch: mirror, shift by up to `translate` pixels
-    (the edge is reflected), blank a square of side `cutout`."""
+    """Random changes to training images, drawn afresh each epoch: blank the rectangle of `erase`, mirror,
+    shift by up to `translate` pixels (the edge is reflected), blank a square of side `cutout`. Targets stay
+    as they are."""
 
     flip: bool = False
     translate: int = 0
     cutout: int = 0
+    erase: Erase | None = None
 
     def __post_init__(self) -> None:
         if self.translate < 0 or self.cutout < 0:
             raise InputError(
                 f"translate={self.translate} and cutout={self.cutout} must be at least 0 pixels."
             )
+        if not isinstance(self.erase, Erase | None):
+            raise InputError(f"erase must be an Erase or None, received {self.erase!r}.")
 
 
 @dataclass(frozen=True)
@@ -201,6 +231,8 @@ class Recipe:
                 plain["model"] = describe_callable(value)
             elif hasattr(value, "__dataclass_fields__"):
                 plain[item.name] = {"kind": type(value).__name__, **asdict(value)}
+                if plain[item.name].get("erase", "") is None:
+                    del plain[item.name]["erase"]  # banks older than the option keep their fingerprint
             else:
                 plain[item.name] = value
         return plain

@@ -106,6 +106,11 @@ def draw_augmentation(
         return {}
     height, width = shape[0], shape[1]
     draws: Draws = {}
+    if augment.erase is not None:
+        box = augment.erase
+        erased = torch.rand(count, generator=generator) < box.probability
+        corner = torch.tensor([box.row, box.column, box.height, box.width])
+        draws["erase"] = torch.where(erased[:, None], corner, 0)  # no height, no hole
     if augment.flip:
         draws["flip"] = torch.randint(0, 2, (count,), generator=generator)
     if augment.translate:
@@ -126,6 +131,10 @@ def _augment(x: torch.Tensor, draws: Draws) -> torch.Tensor:
     b, height, width, _ = x.shape
     rows = torch.arange(height, device=x.device).expand(b, height)
     columns = torch.arange(width, device=x.device).expand(b, width)
+    if "erase" in draws:
+        row, column, tall, wide = draws["erase"].T.unsqueeze(-1)
+        down, across = rows - row, columns - column
+        x = x.masked_fill(_hole(down, across, tall, wide), 0.0)
     if "shift" in draws:
         rows = _reflect(rows + draws["shift"][:, :1], height)
         columns = _reflect(columns + draws["shift"][:, 1:], width)
@@ -137,9 +146,14 @@ def _augment(x: torch.Tensor, draws: Draws) -> torch.Tensor:
         size = draws["cutout_size"][:, None]
         down = torch.arange(height, device=x.device) - draws["cutout_row"][:, None]
         across = torch.arange(width, device=x.device) - draws["cutout_column"][:, None]
-        hole = ((down >= 0) & (down < size))[:, :, None] & ((across >= 0) & (across < size))[:, None, :]
-        x = x.masked_fill(hole[..., None], 0.0)
+        x = x.masked_fill(_hole(down, across, size, size), 0.0)
     return x
+
+
+def _hole(down: torch.Tensor, across: torch.Tensor, tall: torch.Tensor, wide: torch.Tensor) -> torch.Tensor:
+    """(b, H, W, 1) True inside a rectangle, from each pixel's distance to its corner, (b, H) and (b, W)."""
+    inside = ((down >= 0) & (down < tall))[:, :, None] & ((across >= 0) & (across < wide))[:, None, :]
+    return inside[..., None]
 
 
 def _reflect(index: torch.Tensor, size: int) -> torch.Tensor:

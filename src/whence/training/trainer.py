@@ -107,6 +107,9 @@ class RecipeTrainer(Trainer):
                 f"translate={augment.translate} and cutout={augment.cutout} do not fit into images of "
                 f"{height} x {width} pixels."
             )
+        erase = augment.erase
+        if erase and (erase.row + erase.height > height or erase.column + erase.width > width):
+            raise InputError(f"{erase} does not fit into images of {height} x {width} pixels.")
 
     def choose(self, masks: np.ndarray, seeds: np.ndarray) -> dict[str, Any]:
         """Time a few steps of the loop and of stacks of several sizes; the fastest per model wins."""

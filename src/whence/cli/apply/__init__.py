@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from whence.cli.apply import embedding, groups, keep, leakage, linearity, mislabels, support
+from whence.cli.apply import compare, embedding, groups, leakage, support
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -18,3 +19,4 @@ app.command("embedding")(embedding.embedding)
 app.command("linearity")(linearity.linearity)
 app.command("keep")(keep.keep)
 app.command("mislabels")(mislabels.mislabels)
+app.command("compare")(compare.compare)

@@ -10,6 +10,7 @@ from whence.report import figures
 from whence.report.block import Section, figure_block, meaning_line
 from whence.report.context import Context
 from whence.report.html import Markup, definitions, table, tag
+from whence.report.images import data_address
 from whence.report.sections.base import section
 from whence.report.sections.gallery import _portrait
 
@@ -69,12 +70,16 @@ def _examples(context: Context, examples: Examples) -> Markup:
     for number, index in enumerate(examples.indices):
         name, label = context.name_of(examples.side, int(index)), context.label_of(examples.side, int(index))
         note = examples.notes[number] if examples.notes else None
+        words = f"{name}{', labelled ' + label if label else ''}"
+        if examples.pictures is None:
+            portrait = _portrait(examples.side, context, int(index), words)
+        else:
+            address = data_address(examples.pictures[number])
+            portrait = tag("img", src=address, alt=f"{words}, changed", title=words, loading="lazy")
         items.append(
             tag(
                 "li",
-                _portrait(
-                    examples.side, context, int(index), f"{name}{', labelled ' + label if label else ''}"
-                ),
+                portrait,
                 tag("b", note) if note else None,
                 tag("span", label, class_="label", title=name) if label else None,
             )

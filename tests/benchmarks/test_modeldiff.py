@@ -1,0 +1,26 @@
+"""The quick run of `python -m benchmarks modeldiff`, where CIFAR-10 is to be had."""
+
+import os
+
+import pytest
+
+from benchmarks import modeldiff
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif("WHENCE_DATA" not in os.environ, reason="needs CIFAR-10 in $WHENCE_DATA"),
+]
+
+
+def test_quick_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(modeldiff, "RUNS", tmp_path)
+    result = modeldiff.run(quick=True)
+    rows = {(r["compared"], r["of"], r["component"]): r for r in result.rows if "compared" in r}
+    first = rows["stamp", "sees", 0]
+    assert first["precision_30"] >= 0.8 and first["share"] > 3 * first["share_of_the_other"]
+    effect = {(r["recipe"], r["stamp"]): r["effect"] for r in result.rows if "stamp" in r}
+    assert effect["blanked 0%", "3 x 3"] > 0.1 > abs(effect["blanked 100%", "3 x 3"])
+    itself = next(r for r in result.rows if "against_itself" in r)
+    assert itself["passed"] == 0
+    assert result.details["with and without augmentation"]["statement"]
+    assert (tmp_path / "modeldiff-n300" / "stamp.html").exists()

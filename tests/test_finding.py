@@ -38,6 +38,7 @@ def test_to_dict_is_json():
         (lambda: Chart("pie", [Series("a", [1])]), "`kind` is 'pie'"),
         (lambda: Chart("bars", []), "`series` is empty"),
         (lambda: Examples("a", [1], side="left"), "`side` is 'left'"),
+        (lambda: Examples("a", [1], pictures=[]), "`pictures` has 0 images for 1 examples"),
         (lambda: Examples("a", [1], notes=[]), "`notes` has 0 lines for 1 examples"),
     ],
 )

@@ -56,7 +56,7 @@ def test_effects_are_those_of_the_known_models():
     assert "20" not in found.table().rows[0] and len(found.table().rows) == 4
     assert [len(series.x) for series in found.chart().series] == [2, 2] and "12 fresh models" in str(found)
     assert (np.asarray(found.changed["whole"])[:, 0, 0] == 255).all()
-    other = effects(2.0, label=0).row("gain 2", repr(ON))
+    other = effects(2.0, label=0).row("gain 2", str(ON))
     assert other.effect < -0.3  # of the other class
 
 

@@ -33,7 +33,8 @@ def test_a_patch_is_where_it_should_be():
     outside[1:4, 2:4] = False
     assert np.array_equal(changed[:, outside], COLOUR[:, outside])
     assert (Patch(0, 0, 1, 1)(GREY)[:, 0, 0] == 255).all()
-    assert repr(Patch(0, 0, 1, 1)) != repr(Patch(0, 0, 1, 2))  # they name themselves
+    assert str(Patch(0, 0, 1, 2)) == "a patch of 1 x 2 pixels at (0, 0)"
+    assert str(Patch(0, 0, 1, 2, strength=0.5)).endswith(" at strength 0.5")
 
 
 def test_tint_blend_and_texture():

@@ -114,3 +114,67 @@ def test_linearity_and_kept_fractions_of_banks(folder):
     assert set(run("keep", "0.3.zarr", "0.6.zarr")["best"]) == {"0.3", "0.6"}
     refused = runner.invoke(app, ["apply", "keep", "0.3.zarr"])
     assert refused.exit_code == 2 and "two or more" in refused.stderr
+
+
+RECIPES = """
+import numpy as np
+import torch
+import whence
+
+rng = np.random.default_rng(0)
+images = rng.integers(0, 200, (40, 4, 4), dtype=np.uint8)
+labels = np.arange(40) % 2
+
+
+def make(gain):
+    def fit(inputs, labels, seed):
+        pull = gain * (inputs[:, 0, 0].float() * (2 * labels - 1)).mean() / 255
+
+        def model(x):
+            odds = pull + gain * x[:, 0, 0].float() / 255 + 0.1 * np.random.default_rng(seed).normal()
+            return torch.stack([-odds, odds], 1)
+
+        return model
+
+    return whence.Study.from_training_function(
+        fit, (images, labels), (images[:8], labels[:8]), classes=["no", "yes"]
+    )
+
+
+seeing, blind = make(4.0), make(0.1)
+
+
+def corner(pictures):
+    pictures[:, 0, 0] = 255
+    return pictures
+"""
+
+
+def test_compare_with_a_feature(folder, monkeypatch):
+    import sys
+
+    import whence
+
+    (folder / "two_recipes.py").write_text(RECIPES)
+    monkeypatch.delitem(sys.modules, "two_recipes", raising=False)
+    import two_recipes
+
+    for name in ("seeing", "blind"):
+        study = getattr(two_recipes, name)
+        whence.retrain(study, 80, to=folder / f"{name}.zarr", workers=0, progress=False)
+    words = ("compare", "seeing.zarr", "blind.zarr", "--names", "seeing,blind", "--components", "2")
+    plain = run(*words, "--splits", "1")
+    assert plain["names"] == ["seeing", "blind"] and len(plain["directions"]) == 4
+    data = ("--study", "two_recipes:seeing", "--other", "two_recipes:blind", "--splits", "1")
+    feature = ("--transform", "two_recipes:corner", "--class", "yes", "--retrainings", "3")
+    found = run(*words, *data, *feature, "--to", "kept", "--report", "page.html")
+    assert found["contrasts"][0]["transform"] == "corner" and found["effects"]["retrainings"] == 3
+    assert (folder / "kept" / "transform" / "1.zarr").is_dir()
+    assert "the same targets after corner" in (folder / "page.html").read_text().lower()
+    for wrong, sentence in (
+        (("--names", "one"), "two names with a comma between"),
+        (feature, "--transform needs --study"),
+        ((*data, "--transform", "two_recipes:corners", "--class", "yes"), "did you mean 'corner'"),
+    ):
+        refused = runner.invoke(app, ["apply", *words, *wrong])
+        assert refused.exit_code == 2 and sentence in refused.stderr, refused.output

@@ -8,7 +8,7 @@ import pytest
 from torch import nn
 
 from whence.errors import InputError
-from whence.study import SGD, Adam, AdamW, Augment, Constant, Cosine, Recipe, Triangle
+from whence.study import SGD, Adam, AdamW, Augment, Constant, Cosine, Erase, Recipe, Triangle
 from whence.training import mlp
 
 
@@ -56,6 +56,10 @@ def test_bad_recipes_get_one_sentence(changes, says):
         (partial(AdamW, 0.1, weight_decay=-1), "weight_decay must be at least 0"),
         (partial(Augment, translate=-1), "translate=-1"),
         (partial(Augment, cutout=-1), "cutout=-1"),
+        (partial(Augment, erase=(0, 0, 2, 2)), "erase must be an Erase or None"),
+        (partial(Erase, -1, 0, 2, 2), "row=-1"),
+        (partial(Erase, 0, 0, 2, 0), "at least one pixel.* width=0"),
+        (partial(Erase, 0, 0, 2, 2, 0.0), r"probability must lie in \(0, 1\], received 0.0"),
         (partial(Triangle, 1.5), "peak"),
         (partial(Cosine, -0.5), "warmup"),
     ],
@@ -122,3 +126,11 @@ def test_a_description_is_json_and_tells_recipes_apart():
     described = [json.dumps(recipe(**change).describe(), sort_keys=True) for change in changes]
     assert len(set(described)) == len(changes)
     assert json.dumps(recipe().describe(), sort_keys=True) == described[0]
+
+
+def test_an_erased_rectangle_is_part_of_the_description_and_nothing_else_changes_it():
+    plain = recipe(augment=Augment(flip=True)).describe()["augment"]
+    assert plain == {"kind": "Augment", "flip": True, "translate": 0, "cutout": 0}  # as before it could erase
+    erased = recipe(augment=Augment(erase=Erase(1, 2, 3, 4, 0.5))).describe()["augment"]
+    box = {"row": 1, "column": 2, "height": 3, "width": 4, "probability": 0.5}
+    assert erased["erase"] == box and json.dumps(erased)

@@ -6,7 +6,7 @@ import torch
 
 from tests.training.studies import N, images, masks, study, train
 from whence.errors import InputError
-from whence.study import Augment, Recipe, Study
+from whence.study import Augment, Erase, Recipe, Study
 from whence.study._examples import Examples
 from whence.training import logistic_regression
 from whence.training.data import OnDemand, Resident, _augment, draw_augmentation
@@ -124,9 +124,36 @@ def test_augmentation_takes_every_example_apart_in_any_grouping():
     torch.testing.assert_close(data.inputs(index[[5]], {k: v[[5]] for k, v in draws.items()})[0], flat[5])
 
 
+def test_a_fixed_rectangle_is_erased_as_often_as_was_asked_and_before_the_image_moves():
+    augment, count = Augment(flip=True, translate=2, erase=Erase(1, 0, 2, 3, 0.25)), 4000
+    draws = draw_augmentation(augment, count, (6, 5, 1), torch.Generator().manual_seed(3))
+    erased = draws["erase"][:, 2] > 0
+    assert abs(float(erased.float().mean()) - 0.25) < 0.03
+    pictures = torch.randn(count, 6, 5, 1)
+    blanked = pictures.clone()
+    blanked[erased, 1:3, 0:3] = 0
+    moved = {key: draws[key] for key in ("flip", "shift")}
+    torch.testing.assert_close(_augment(pictures, draws), _augment(blanked, moved), rtol=0, atol=0)
+    always = draw_augmentation(Augment(erase=Erase(4, 3, 2, 2)), 9, (6, 5, 1), torch.Generator())
+    assert (_augment(pictures[:9], always)[:, 4:, 3:] == 0).all()
+
+
+@pytest.mark.parametrize("stack", [1, 3])
+def test_what_is_erased_in_every_epoch_is_not_learned(stack):
+    pictures = images()[0]
+    mixed = pictures.copy()
+    mixed[:N, :3, :4] = np.random.default_rng(0).permutation(pictures[:N, :3, :4])  # same channel statistics
+    for augment, same in ((None, False), (Augment(erase=Erase(0, 0, 3, 4)), True)):
+        one, other = (
+            np.stack(train(study(x=x, augment=augment), masks(3), range(3), stack)) for x in (pictures, mixed)
+        )
+        assert np.allclose(one, other, rtol=0, atol=1e-5) == same
+
+
 @pytest.mark.parametrize(
     ("augment", "says"),
     [
+        (Augment(erase=Erase(6, 0, 3, 3)), "does not fit into images of 8 x 8 pixels"),
         (Augment(translate=8), "translate=8 and cutout=0 do not fit into images of 8 x 8 pixels"),
         (Augment(cutout=9), "cutout=9"),
     ],

@@ -196,8 +196,8 @@ def feature_effects(
     ----------
     studies : name -> Study, with the same targets.
     transforms : functions of images (or whatever the inputs are) that return as many of the same shape and
-        dtype: one, several, or a mapping that names them. Those of `whence.applications.transforms` are named
-        by their settings.
+        dtype: one, several, or a mapping that names them. Without names they go by
+        ``__name__`` or ``str``.
     label : the class whose probability is asked for, by label or name.
     targets : ids of the targets to change; default all but those of the class.
     retrainings : fresh seeds for each recipe, at least 2, on the whole training set.
@@ -269,7 +269,7 @@ def _named(transforms: Any) -> dict[str, Change]:
 
 def _name(change: Any) -> str:
     plain = getattr(change, "__name__", None)
-    return str(plain) if plain else repr(change)
+    return str(plain) if plain else str(change)
 
 
 def _label(study: Study, label: int | str) -> int:

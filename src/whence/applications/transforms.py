@@ -47,6 +47,14 @@ class Transform(ABC):
         mixed = (1 - self.strength) * pixels + self.strength * changed
         return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
 
+    def __str__(self) -> str:
+        return self.words + ("" if self.strength == 1 else f" at strength {self.strength:g}")
+
+    @property
+    @abstractmethod
+    def words(self) -> str:
+        """What the whole change is, for people."""
+
     @abstractmethod
     def changed(self, images: np.ndarray) -> np.ndarray:
         """The whole change, of float images ``(n, H, W, C)`` in 0..255, which may be written to a copy."""
@@ -68,6 +76,11 @@ class Patch(Transform):
     height: int
     width: int
     colour: Colour = 255
+
+    @property
+    def words(self) -> str:
+        """See `Transform.words`."""
+        return f"a patch of {self.height} x {self.width} pixels at ({self.row}, {self.column})"
 
     def changed(self, images: np.ndarray) -> np.ndarray:
         """See `Transform.changed`."""
@@ -92,6 +105,11 @@ class Tint(Transform):
 
     colour: Colour
 
+    @property
+    def words(self) -> str:
+        """See `Transform.words`."""
+        return f"a tint of {self.colour}"
+
     def changed(self, images: np.ndarray) -> np.ndarray:
         """See `Transform.changed`."""
         return images.mean(-1, keepdims=True) * _colour(self.colour, images) / 255
@@ -107,6 +125,11 @@ class Blend(Transform):
     """
 
     picture: np.ndarray = field(repr=False, compare=False)
+
+    @property
+    def words(self) -> str:
+        """See `Transform.words`."""
+        return "a blended picture"
 
     def changed(self, images: np.ndarray) -> np.ndarray:
         """See `Transform.changed`."""
@@ -131,6 +154,11 @@ class Texture(Transform):
 
     picture: np.ndarray = field(repr=False, compare=False)
     seed: int = 0
+
+    @property
+    def words(self) -> str:
+        """See `Transform.words`."""
+        return "an overlaid texture"
 
     def changed(self, images: np.ndarray) -> np.ndarray:
         """See `Transform.changed`."""

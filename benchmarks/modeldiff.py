@@ -1,11 +1,11 @@
 """ModelDiff: a cue that one recipe cannot see, found and tested; recipes against themselves; augmentation.
 
-A small stamp stands on 30 % of one class of CIFAR-10 images, in the training set and among the targets. Recipe
-"sees" trains on the images as they are; recipe "blind" blanks that corner of every training image. The first
-component of what "sees" has beyond "blind" should be the stamp; stamping other images should move "sees" and
-not "blind", more with a larger stamp, less the more often the corner was blanked. A recipe against itself (a
-second bank, and halves of each bank as if they were two recipes) should pass nothing. Last, on images without a
-stamp, training with and without augmentation, reported as found.
+A small stamp stands on 30 % of one class of CIFAR-10 images, in the training set and among the targets.
+Recipe "sees" trains on the images as they are; recipe "blind" blanks that corner of every training image.
+The first component of what "sees" has beyond "blind" should be the stamp; stamping other images should move
+"sees" and not "blind", more with a larger stamp, less the more often the corner was blanked. A recipe against
+itself (a second bank, and halves of each bank as if they were two recipes) should pass nothing. Last, on
+images without a stamp, training with and without augmentation, reported as found.
 
 The retrainings lie under runs/, so a run that was stopped goes on where it was.
 """
@@ -13,6 +13,7 @@ The retrainings lie under runs/, so a run that was stopped goes on where it was.
 from __future__ import annotations
 
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -224,7 +225,9 @@ def precision(found: RecipeComparison, of: str, number: int, cue: np.ndarray) ->
 
 def claims_of_the_cue(result: Result, found: RecipeComparison, cue: np.ndarray) -> None:
     first = found.direction("sees")
-    result.claim("stamp: the first component of what 'sees' has beyond 'blind' passes", first.passes, at_least=1)
+    result.claim(
+        "stamp: the first component of what 'sees' has beyond 'blind' passes", first.passes, at_least=1
+    )
     result.claim(
         f"stamp: carriers among the {TOP} training examples of largest weight in the first component",
         precision(found, "sees", 0, cue), at_least=0.9,
@@ -258,7 +261,7 @@ def claims_of_the_doses(result: Result, effects: FeatureEffects) -> None:
         at_least=0,
     )  # fmt: skip
     of = [effects.outputs[name][:, -1] for name in effects.recipes]
-    fallen = [welch(more, less)[1][0] for more, less in zip(of, of[1:], strict=False)]
+    fallen = [welch(more, less)[1][0] for more, less in pairwise(of)]
     result.claim(
         "stamp: fall of the effect from one share of blanking to the next, lower end of the smallest",
         min(fallen), at_least=0,
@@ -290,4 +293,3 @@ def against_itself(
         f"a recipe against itself: components that pass, of {tried} in {len(passed)} comparisons",
         float(sum(passed)), at_most=0,
     )  # fmt: skip
-

@@ -50,7 +50,7 @@ def test_effects_are_those_of_the_known_models():
         assert row.interval[0] - 0.01 < expected < row.interval[1] + 0.01 and row.positive == 1
         assert row.before == pytest.approx(0.5, abs=0.1)
         assert found.row("gain 0", name).effect == 0
-    (growth, interval), = found.steps("gain 2")
+    ((growth, interval),) = found.steps("gain 2")
     assert growth == pytest.approx(found.row("gain 2", "whole").effect - found.row("gain 2", "half").effect)
     assert 0 < interval[0] < growth < interval[1]
     assert "20" not in found.table().rows[0] and len(found.table().rows) == 4

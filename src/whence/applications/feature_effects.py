@@ -1,8 +1,8 @@
 """What changing an image does to the probability of a class, in fresh models of one recipe or another.
 
-Shah et al. 2023 (ModelDiff, arXiv 2211.12491), section 2: the effect of a transform F on recipe A is the mean of
-``p(class | F(x)) - p(class | x)`` over targets x and models of A; F is (delta, epsilon)-distinguishing if it is
-at least delta for A and at most epsilon for B.
+Shah et al. 2023 (ModelDiff, arXiv 2211.12491), section 2: the effect of a transform F on recipe A is the mean
+of ``p(class | F(x)) - p(class | x)`` over targets x and models of A; F is (delta, epsilon)-distinguishing if
+it is at least delta for A and at most epsilon for B.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ class Contrast(Result):
     """One transform under two recipes.
 
     `ratio` is of the size of the effects, infinite where the second is 0. `interval` of the ratio covers both
-    effects at once (97.5 % each), so it is on the wide side of 95 %; its upper end is infinite where the second
-    effect may be 0. `verdict` is "distinguishes" if the interval of the first effect lies wholly at `delta` or
-    beyond and that of the second wholly within `epsilon`, "does not" if either lies wholly on the other side,
-    else "undecided".
+    effects at once (97.5 % each), so it is on the wide side of 95 %; its upper end is infinite where the
+    second effect may be 0. `verdict` is "distinguishes" if the interval of the first effect lies wholly at
+    `delta` or beyond and that of the second wholly within `epsilon`, "does not" if either lies wholly on the
+    other side, else "undecided".
     """
 
     transform: str
@@ -73,7 +73,7 @@ class FeatureEffects(Result):
     class_name : whose probability changes. retrainings : fresh models of each recipe, on the whole training
         set. targets : how many images were changed; intervals take them as they are.
     outputs : recipe -> ``(models, transforms)`` mean change over targets.
-    changed : transform -> changed images of the first few targets. shown : their positions in the study.
+    changed : transform -> changed images of a few targets. shown : their positions in the study.
     """
 
     rows: tuple[FeatureEffect, ...]
@@ -189,8 +189,8 @@ def feature_effects(
 ) -> FeatureEffects:
     """Change of a class's probability when target images are changed, in fresh models of each recipe.
 
-    The same models see the images unchanged and under every transform, so that effects are paired; give several
-    sizes or strengths of one change, or recipes of several strengths, for a dose response.
+    The same models see the images unchanged and under every transform, so that effects are paired; give
+    several sizes or strengths of one change, or recipes of several strengths, for a dose response.
 
     Parameters
     ----------
@@ -244,9 +244,10 @@ def feature_effects(
             positive = float((outputs[name][:, at] > 0).mean())
             rows.append(FeatureEffect(name, transform, effect, interval, plain[name], positive))
     words = study.classes[wanted] if study.classes else f"class {wanted}"
-    kept = {name: images[:SHOWN] for name, images in changed.items()}
+    shown = np.unique(np.linspace(0, len(chosen) - 1, SHOWN).astype(int))  # from all over, so of all classes
+    kept = {name: images[shown] for name, images in changed.items()}
     return FeatureEffects(
-        tuple(rows), words, len(chosen), retrainings, outputs, kept, tuple(chosen[:SHOWN].tolist())
+        tuple(rows), words, len(chosen), retrainings, outputs, kept, tuple(chosen[shown].tolist())
     )
 
 
@@ -314,13 +315,15 @@ def _apply(name: str, change: Change, images: np.ndarray) -> np.ndarray:
 def _same_inputs(one: Study, study: Study, chosen: np.ndarray, name: str) -> Study:
     """`one`, if its targets at these ids look the same as those of the first study."""
     place = {identity: i for i, identity in enumerate(one.target_ids.tolist())}
-    at = [place.get(identity) for identity in study.target_ids[chosen].tolist()]
-    known = None not in at
-    if not known or not np.array_equal(
+    ids = study.target_ids[chosen].tolist()
+    at = [place[identity] for identity in ids if identity in place]
+    if len(at) < len(ids) or not np.array_equal(
         np.asarray(one.target_inputs)[at], np.asarray(study.target_inputs)[chosen]
     ):
         raise InputError(f"{name} has other targets than the first study; recipes are compared on the same.")
-    if one.class_count != study.class_count or (one.classes or study.classes) != (study.classes or one.classes):
+    if one.class_count != study.class_count or (one.classes or study.classes) != (
+        study.classes or one.classes
+    ):
         raise InputError(f"{name} has other classes than the first study.")
     return one
 

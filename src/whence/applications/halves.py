@@ -84,11 +84,12 @@ class Halves:
                 f"{FEWEST} or more, hundreds would do."
             )
         rng = np.random.default_rng(seed)
-        pairs = []
+        pairs: list[tuple[Attribution, Attribution]] = []
         for _ in range(splits):
             first = np.concatenate([_half(sample, rng) for sample in parts])
             second = np.concatenate([sample.rows[~np.isin(sample.rows, first)] for sample in parts])
-            pairs.append(tuple(_fit(method, bank, absent, output, count) for absent in (second, first)))
+            halves = [_fit(method, bank, absent, output, count) for absent in (second, first)]
+            pairs.append((halves[0], halves[1]))
         return cls(method.attribute(bank, output), pairs)
 
 

@@ -1,4 +1,4 @@
-"""What a comparison of two recipes found: components, their pictures, and two ways to test them by retraining."""
+"""What a comparison of two recipes found: components, their pictures, and two tests by retraining."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class RecipeComparison(Applied):
             ]
         return strips
 
-    def verify(  # type: ignore[override]
+    def verify(
         self,
         study: Study,
         other: Study,
@@ -142,7 +142,9 @@ class RecipeComparison(Applied):
         for of in self.names:
             numbers = [one.number for one in self.passed if one.of == of][:STRIPS]
             for name, (attribution, mine) in sides.items() if numbers else ():
-                kept = None if to is None else Path(to) / f"{self.names.index(of)}-{self.names.index(name)}.zarr"
+                kept = (
+                    None if to is None else Path(to) / f"{self.names.index(of)}-{self.names.index(name)}.zarr"
+                )
                 moved = pulls(
                     attribution, self._in_order_of(name, of), mine, numbers, remove, ends, retrainings, seed,
                     kept, workers, progress,
@@ -163,9 +165,10 @@ class RecipeComparison(Applied):
         )
         verified = (
             f"{own[0].removed} training examples at either end of {len(own) // 2} "
-            f"component{'s' * (len(own) > 2)} removed in {retrainings} fresh retrainings of each recipe: the two "
-            f"ends of the targets moved apart as predicted in {sum(p.as_predicted for p in own)} of {len(own)} "
-            f"removals (95 % intervals exclude 0), in {less} of them further than in the other recipe"
+            f"component{'s' * (len(own) > 2)} removed in {retrainings} fresh retrainings of each recipe: the "
+            f"two ends of the targets moved apart as predicted in {sum(p.as_predicted for p in own)} of "
+            f"{len(own)} removals (95 % intervals exclude 0), in {less} of them further than in the other "
+            "recipe"
         )
         columns = ("component", "removed end", "removed", "recipe", "ends apart by", "95 %")
         return replace(
@@ -210,8 +213,8 @@ class RecipeComparison(Applied):
         study, other : of the first and of the second recipe.
         label : the class whose probability should change, by label or name.
         used_by : name of the recipe that should react (default the first).
-        delta, epsilon : the feature distinguishes the recipes if it changes the probability by `delta` or more
-            in the one and by `epsilon` or less in the other.
+        delta, epsilon : the feature distinguishes the recipes if it changes the probability by `delta` or
+            more in the one and by `epsilon` or less in the other.
         targets, retrainings, seed, to, workers, progress : as in `feature_effects`.
         """
         first = self.names[0] if used_by is None else used_by
@@ -223,9 +226,7 @@ class RecipeComparison(Applied):
             studies, transforms, label, targets=targets, retrainings=retrainings, seed=seed, to=to,
             workers=workers, progress=progress,
         )  # fmt: skip
-        contrasts = [
-            effects.contrast(first, second, name, delta, epsilon) for name in effects.transforms
-        ]
+        contrasts = [effects.contrast(first, second, name, delta, epsilon) for name in effects.transforms]
         return replace(
             self,
             statement=tested(effects, contrasts[-1]),
@@ -261,8 +262,8 @@ def finding(
         chart=chart(names, directions),
         meaning=(
             "A component is a direction over the training examples along which the targets of one recipe "
-            "differ from each other. Its share is of the variance of the targets' weights, each target's scaled "
-            f"to length 1. {a.whole.meaning}"
+            "differ from each other. Its share is of the variance of the targets' weights, each target's "
+            f"scaled to length 1. {a.whole.meaning}"
         ),
         provenance={
             "methods": [a.whole.method, b.whole.method],

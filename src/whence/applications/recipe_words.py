@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from whence.study import Study
 
 
-def statement(
-    names: tuple[str, str], directions: Sequence[Direction], null: Mapping[str, np.ndarray]
-) -> str:
+def statement(names: tuple[str, str], directions: Sequence[Direction], null: Mapping[str, np.ndarray]) -> str:
     """What passed, or that nothing did."""
-    against = f"the largest gap of a recipe against itself, of {sum(map(len, null.values()))} comparisons, is "
+    against = (
+        f"the largest gap of a recipe against itself, of {sum(map(len, null.values()))} comparisons, is "
+    )
     largest = directions[0].largest_null
     parts = []
     for of in names:
@@ -27,15 +27,16 @@ def statement(
         if passing:
             best = max(passing, key=lambda one: one.gap_other_half)
             parts.append(
-                f"{of} leans on {len(passing)} direction{'s' * (len(passing) > 1)} that {best.against} does not: "
-                f"component {best.number} holds {best.share:.1%} of {of}'s variance and "
+                f"{of} leans on {len(passing)} direction{'s' * (len(passing) > 1)} that {best.against} leans "
+                f"on less: component {best.number} holds {best.share:.1%} of {of}'s variance and "
                 f"{best.share_against:.1%} of {best.against}'s"
             )
     if not parts:
         best = max(directions, key=lambda one: one.gap_other_half)
         return (
-            f"Nothing found that {names[0]} and {names[1]} learn differently: the largest gap that halves of the "
-            f"retrainings confirm is {best.gap_other_half:.1%} of the variance, {against}{largest:.1%}"
+            f"Nothing found that {names[0]} and {names[1]} learn differently: the largest gap, measured on "
+            f"the half that did not find it, is {best.gap_other_half:.1%} of the variance, "
+            f"{against}{largest:.1%}"
         )
     return "; ".join([*parts, f"{against}{largest:.1%}"])
 
@@ -65,7 +66,9 @@ def chart(names: tuple[str, str], directions: Sequence[Direction]) -> Chart:
             if not mine:
                 continue
             flipped = of != names[0]
-            ends = [(one.share_against, one.share) if flipped else (one.share, one.share_against) for one in mine]
+            ends = [
+                (one.share_against, one.share) if flipped else (one.share, one.share_against) for one in mine
+            ]
             labels = [f"component {one.number} of {of}" for one in mine]
             series.append(
                 Series(f"of {of}, {words}", [x for x, _ in ends], [y for _, y in ends], labels=labels)

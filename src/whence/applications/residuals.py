@@ -1,7 +1,7 @@
 """What the weights of one recipe hold beyond those of another: residual rows, their components, a null.
 
-Shah et al. 2023 (ModelDiff, arXiv 2211.12491), section 2. Rows are scaled to length 1 before and a row without
-weights is left out (the released code divides by 0 there); the null and the matching are ours.
+Shah et al. 2023 (ModelDiff, arXiv 2211.12491), section 2. Rows are scaled to length 1 before, and a row
+without weights is left out (the released code divides by 0 there); the null and the matching are ours.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import numpy as np
 
 from whence.applications.components import Components, principal_components, unit_rows
 from whence.errors import InputError
-
 
 SAME = 1e-9  # of unit rows: less is rounding
 
@@ -28,7 +27,8 @@ class Direction:
     share, share_against : of the variance of either recipe's unit rows that lies along it.
     gap : the first less the second. gap_other_half : the same where the component was found in one half of
         the retrainings and the shares measured in the other, averaged over halves and splits.
-    largest_null : the largest gap between two halves of the retrainings of one recipe.
+    largest_null : the largest gap between two halves of the retrainings of one recipe, along directions that
+        were found without them.
     match : |cosine| of the components that two disjoint halves find in its place, averaged over splits.
     passes : whether both `match` and `gap_other_half` are beyond their limits.
     """
@@ -46,7 +46,7 @@ class Direction:
 
 
 def residual(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Unit rows of `first` ``(t, n)`` less their projection on the rows of `second`; 0 where either row is."""
+    """Unit rows of `first` ``(t, n)`` less their projection on the rows of `second`; 0 where either is."""
     a, loud_a = unit_rows(first)
     b, loud_b = unit_rows(second)
     rest = a - (a * b).sum(1, keepdims=True) * b
@@ -73,7 +73,8 @@ def residual_components(first: np.ndarray, second: np.ndarray, components: int) 
             "difference to look into; are they the same one?"
         )
     found = principal_components(rest, components, normalise=False)
-    return Components(found.directions, unit_rows(first)[0] @ found.directions.T, found.explained, found.silent)
+    projections = unit_rows(first)[0] @ found.directions.T
+    return Components(found.directions, projections, found.explained, int((silent[0] | silent[1]).sum()))
 
 
 def shares(weight: np.ndarray, directions: np.ndarray) -> np.ndarray:
@@ -89,16 +90,25 @@ def gaps(first: np.ndarray, second: np.ndarray, directions: np.ndarray) -> np.nd
     return shares(first, directions) - shares(second, directions)
 
 
-def null_gaps(pairs: Sequence[tuple[np.ndarray, np.ndarray]], components: int) -> np.ndarray:
-    """The largest gap that a recipe shows against itself, once for each order of each pair of halves."""
+def null_gaps(
+    pairs: Sequence[tuple[np.ndarray, np.ndarray]],
+    others: Sequence[tuple[np.ndarray, np.ndarray]],
+    components: int,
+) -> np.ndarray:
+    """The largest gap between two halves of one recipe, once for each of `pairs` and each order of `others`.
+
+    The directions are those in which halves of the other recipe differ, so that they were found without the
+    halves that are measured. If the recipes are alike, this is the very situation in which `replicate`
+    measures gaps.
+    """
     found = []
-    for one, other in pairs:
-        for a, b in ((one, other), (other, one)):
+    for (one, other), (c, d) in zip(pairs, others, strict=True):
+        for a, b in ((c, d), (d, c)):
             if np.abs(residual(a, b)).max() < SAME:  # without noise
                 found.append(0.0)
                 continue
             directions = residual_components(a, b, components).directions
-            found.append(gaps(a, b, directions).max())
+            found.append(float(np.abs(gaps(one, other, directions)).max()))
     return np.array(found)
 
 

@@ -1,8 +1,8 @@
 """Suspected features as changes of images: paint a patch, tint, blend with a picture, overlay a texture.
 
 Each is a function of uint8 images ``(n, H, W)`` or ``(n, H, W, C)`` that returns new ones of the same shape.
-`strength` 1 is the whole change and 0 none; ``transform.at(strength)`` is the same change at another one, for a
-dose response. Shah et al. 2023 (ModelDiff, arXiv 2211.12491), section 3, test what a comparison of two
+`strength` 1 is the whole change and 0 none; ``transform.at(strength)`` is the same change at another one, for
+a dose response. Shah et al. 2023 (ModelDiff, arXiv 2211.12491), section 3, test what a comparison of two
 recipes brought up by such changes; any function of the same form will do in their place.
 """
 
@@ -43,6 +43,8 @@ class Transform(ABC):
                 f"{given.shape}."
             )
         pixels = given.astype(np.float32)
+        if not len(given):
+            return given.copy()
         changed = self.changed(pixels if given.ndim == 4 else pixels[..., None]).reshape(given.shape)
         mixed = (1 - self.strength) * pixels + self.strength * changed
         return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
@@ -112,7 +114,8 @@ class Tint(Transform):
 
     def changed(self, images: np.ndarray) -> np.ndarray:
         """See `Transform.changed`."""
-        return images.mean(-1, keepdims=True) * _colour(self.colour, images) / 255
+        tone = np.broadcast_to(_colour(self.colour, images), images.shape[-1:])
+        return images.mean(-1, keepdims=True) * tone / 255
 
 
 @dataclass(frozen=True)
@@ -190,9 +193,7 @@ def _picture(picture: np.ndarray, images: np.ndarray) -> np.ndarray:
     """(H, W, 1 or C) float32."""
     given = np.asarray(picture)
     if given.dtype != np.uint8 or given.ndim not in (2, 3):
-        raise InputError(
-            f"picture must be uint8 (H, W[, C]), received {given.dtype} of shape {given.shape}."
-        )
+        raise InputError(f"picture must be uint8 (H, W[, C]), received {given.dtype} of shape {given.shape}.")
     whole = given.astype(np.float32)[..., None] if given.ndim == 2 else given.astype(np.float32)
     if whole.shape[-1] not in (1, images.shape[-1]):
         raise InputError(f"picture has {whole.shape[-1]} channels, the images have {images.shape[-1]}.")

@@ -39,8 +39,8 @@ def load_object(name: str, what: str) -> Any:
     module_name, colon, attribute = name.partition(":")
     if not colon or not module_name or not attribute:
         raise InputError(
-            f"{what} must be written module:attribute, for example my_study:{what} for the variable `{what}` in "
-            f"my_study.py; received {name!r}."
+            f"{what} must be written module:attribute, for example my_study:{what} for the variable `{what}` "
+            f"in my_study.py; received {name!r}."
         )
     if module_name.endswith(".py") or "/" in module_name:
         raise InputError(

@@ -150,7 +150,9 @@ class WithoutRows:
         """As `Bank.select`, without the absent rows."""
         sample = self._bank.select(part, output)
         present = ~np.isin(sample.rows, self._absent)
-        return replace(sample, **{field.name: getattr(sample, field.name)[present] for field in fields(sample)})
+        return replace(
+            sample, **{field.name: getattr(sample, field.name)[present] for field in fields(sample)}
+        )
 
     def by_mask(self, part: str | None = "held_out", output: str | None = None) -> MaskGroups:
         """As `Bank.by_mask`, without masks of the absent rows."""

@@ -42,7 +42,9 @@ def compare(
     ] = None,
     label: Annotated[
         str | None,
-        typer.Option("--class", help="Class whose probability the feature should change.", show_default=False),
+        typer.Option(
+            "--class", help="Class whose probability the feature should change.", show_default=False
+        ),
     ] = None,
     used_by: Annotated[
         str | None,
@@ -81,14 +83,15 @@ def compare(
     if transform is not None and (study is None or other is None or label is None):
         raise InputError("--transform needs --study, --other and --class as well.")
     change: Any = None if transform is None else load_object(transform, "transform")
-    subjects = loaded(study), loaded(other)
+    one, two = loaded(study), loaded(other)
     banks = [Bank.open(path) for path in (first, second)]
     method = Datamodel(penalty.value)
     a, b = (Halves.of(method, bank, output, splits=splits, seed=seed) for bank in banks)
     found = compare_recipes(
         a,
         b,
-        *subjects,
+        one,
+        two,
         names=both,
         components=components,
         retrainings=retrainings or 20,
@@ -97,10 +100,11 @@ def compare(
         progress=not as_json,
         verify=verify and change is None,
     )
-    if change is not None and subjects[0] is not None and subjects[1] is not None and label is not None:
+    if change is not None and one is not None and two is not None and label is not None:
         found = found.test(
             change,
-            *subjects,
+            one,
+            two,
             int(label) if label.isdigit() else label,
             used_by=used_by,
             retrainings=retrainings or 50,
@@ -108,4 +112,4 @@ def compare(
             to=None if to is None else to / "transform",
             progress=not as_json,
         )
-    conclude(found, a.whole, subjects[0], report, as_json)
+    conclude(found, a.whole, one, report, as_json)

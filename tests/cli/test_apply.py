@@ -162,9 +162,9 @@ def test_compare_with_a_feature(folder, monkeypatch):
     for name in ("seeing", "blind"):
         study = getattr(two_recipes, name)
         whence.retrain(study, 80, to=folder / f"{name}.zarr", workers=0, progress=False)
-    words = ("compare", "seeing.zarr", "blind.zarr", "--names", "seeing,blind", "--components", "2")
+    words = ("compare", "seeing.zarr", "blind.zarr", "--names", "seeing,blind", "--components", "1")
     plain = run(*words, "--splits", "1")
-    assert plain["names"] == ["seeing", "blind"] and len(plain["directions"]) == 4
+    assert plain["names"] == ["seeing", "blind"] and len(plain["directions"]) == 2
     data = ("--study", "two_recipes:seeing", "--other", "two_recipes:blind", "--splits", "1")
     feature = ("--transform", "two_recipes:corner", "--class", "yes", "--retrainings", "3")
     found = run(*words, *data, *feature, "--to", "kept", "--report", "page.html")

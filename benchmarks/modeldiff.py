@@ -1,11 +1,11 @@
 """ModelDiff: a cue that one recipe cannot see, found and tested; recipes against themselves; augmentation.
 
-A small stamp stands on 30 % of one class of CIFAR-10 images, in the training set and among the targets.
+A small stamp stands on 30 % of one class of Fashion-MNIST images, in the training set and among the targets.
 Recipe "sees" trains on the images as they are; recipe "blind" blanks that corner of every training image.
 The first component of what "sees" has beyond "blind" should be the stamp; stamping other images should move
 "sees" and not "blind", more with a larger stamp, less the more often the corner was blanked. A recipe against
 itself (a second bank, and halves of each bank as if they were two recipes) should pass nothing. Last, on
-images without a stamp, training with and without augmentation, reported as found.
+images of CIFAR-10, training with and without augmentation, reported as found.
 
 The retrainings lie under runs/, so a run that was stopped goes on where it was.
 """
@@ -31,49 +31,57 @@ from whence.applications.transforms import Patch
 from whence.evaluate.intervals import welch
 from whence.evaluate.learning_curve import WithoutRows
 from whence.methods import Datamodel
-from whence.training import conv_net
+from whence.training import conv_net, logistic_regression
 
-FULL = {
-    "classes": ("bird", "cat", "deer", "dog", "horse"),
-    "stamped": "dog",
+STAMP = {  # Fashion-MNIST, multinomial logistic regression
+    "classes": ("T-shirt", "pullover", "coat", "shirt"),
+    "stamped": "shirt",
     "share": 0.3,  # of the class that carry the stamp
     "size": 3,  # of the stamp, pixels
     "sizes": (1, 2, 3),  # of the stamps in the test
     "blanked": (0.0, 0.5, 0.9, 1.0),  # how often the corner is blanked, by recipe
-    "n": 1500,
-    "targets": 400,
-    "width": 16,
+    "n": 600,
+    "targets": 240,
+    "epochs": 6,
+    "lr": 0.02,
+    "models": 5000,
+    "splits": 5,
+    "trials": 5,  # of each bank, halved at random and compared with itself
+    "retrainings": 60,
+    "removals": 40,
+    "seed": 0,
+}
+AUGMENTATION = {  # CIFAR-10, conv net
+    "classes": ("cat", "dog"),
+    "n": 800,
+    "targets": 300,
+    "width": 12,
     "epochs": 8,
     "lr": 0.02,
-    "models": 1500,
+    "models": 2500,
     "splits": 5,
-    "trials": 3,  # of each bank, halved at random and compared with itself
-    "retrainings": 50,
     "removals": 20,
     "seed": 0,
 }
-QUICK = FULL | {
-    "classes": ("cat", "dog"),
-    "n": 300,
-    "targets": 120,
-    "width": 8,
-    "models": 240,
-    "splits": 2,
-    "trials": 1,
-    "retrainings": 8,
-    "removals": 3,
-}
+FULL = STAMP, AUGMENTATION
+QUICK = (
+    STAMP | {"models": 2000, "splits": 2, "trials": 1, "retrainings": 10, "removals": 5},
+    AUGMENTATION | {"n": 200, "targets": 60, "width": 4, "models": 160, "splits": 2, "removals": 3},
+)
 COMPONENTS = 10
 TOP = 30  # training examples of which precision is taken
 METHOD = Datamodel("ridge")
 
 
 def run(quick: bool = False) -> Result:
-    settings = QUICK if quick else FULL
-    folder = RUNS / f"modeldiff-n{settings['n']}"
-    result = Result("modeldiff", settings | {"components": COMPONENTS, "top": TOP})
-    planted(result, settings, folder)
-    augmented(result, settings, folder)
+    stamped, augmentation = QUICK if quick else FULL
+    folder = RUNS / ("modeldiff-quick" if quick else "modeldiff")
+    result = Result(
+        "modeldiff",
+        {"stamp": stamped, "augmentation": augmentation, "components": COMPONENTS, "top": TOP},
+    )
+    planted(result, stamped, folder)
+    augmented(result, augmentation, folder)
     return result
 
 
@@ -116,9 +124,14 @@ def planted(result: Result, settings: dict[str, Any], folder) -> None:
 
 def augmented(result: Result, settings: dict[str, Any], folder) -> None:
     """With against without augmentation, on images without a stamp."""
-    data = images(settings)
+    data = whence.datasets.cifar10(classes=settings["classes"], batches=(1, 2))
+    data = data.sample(settings["n"], settings["targets"], seed=settings["seed"])
     names = ("augmented", "plain")
-    recipes = (recipe(settings, augment=whence.Augment(flip=True, translate=4)), recipe(settings))
+    network = partial(conv_net, (3, 32, 32), len(settings["classes"]), settings["width"])
+    recipes = (
+        recipe(network, settings, 50, augment=whence.Augment(flip=True, translate=4)),
+        recipe(network, settings, 50),
+    )
     studies = [
         whence.Study(
             (data.train_x, data.train_y), (data.test_x, data.test_y), one, classes=data.classes,
@@ -148,21 +161,16 @@ def augmented(result: Result, settings: dict[str, Any], folder) -> None:
     )  # fmt: skip
 
 
-def images(settings: dict[str, Any]):
-    data = whence.datasets.cifar10(classes=settings["classes"], batches=(1, 2))
-    return data.sample(settings["n"], settings["targets"], seed=settings["seed"])
-
-
 def stamp(size: int) -> Patch:
-    return Patch(0, 0, size, size, (255, 0, 255))
+    return Patch(1, 1, size, size)
 
 
-def recipe(settings: dict[str, Any], **more: Any) -> whence.Recipe:
+def recipe(network: Any, settings: dict[str, Any], batch_size: int, **more: Any) -> whence.Recipe:
     return whence.Recipe(
-        partial(conv_net, (3, 32, 32), len(settings["classes"]), settings["width"]),
+        network,
         epochs=settings["epochs"],
-        batch_size=50,
-        optimizer=whence.SGD(settings["lr"], momentum=0.9, nesterov=True, weight_decay=5e-4),
+        batch_size=batch_size,
+        optimizer=whence.SGD(settings["lr"], momentum=0.9, weight_decay=1e-3),
         precision="float32",
         **more,
     )
@@ -170,7 +178,9 @@ def recipe(settings: dict[str, Any], **more: Any) -> whence.Recipe:
 
 def with_stamp(settings: dict[str, Any]) -> tuple[dict[str, whence.Study], np.ndarray]:
     """Studies by how often the corner is blanked, and which training examples carry the stamp."""
-    data = images(settings)
+    data = whence.datasets.fashion_mnist().only(settings["classes"])
+    data = data.sample(settings["n"], settings["targets"], seed=settings["seed"])
+    network = partial(logistic_regression, 784, len(settings["classes"]))
     label, size = settings["classes"].index(settings["stamped"]), settings["size"]
     rng = np.random.default_rng(settings["seed"])
     sides = []
@@ -183,10 +193,10 @@ def with_stamp(settings: dict[str, Any]) -> tuple[dict[str, whence.Study], np.nd
     (train_x, train_y, carriers), (test_x, test_y, _) = sides
     studies = {}
     for share in settings["blanked"]:
-        erase = whence.Augment(erase=whence.Erase(0, 0, size, size, share)) if share else None
+        erase = whence.Augment(erase=whence.Erase(1, 1, size, size, share)) if share else None
         studies[f"blanked {share:.0%}"] = whence.Study(
-            (train_x, train_y), (test_x, test_y), recipe(settings, augment=erase), classes=data.classes,
-            outputs=["margin"], name="CIFAR-10 with a stamp",
+            (train_x, train_y), (test_x, test_y), recipe(network, settings, 100, augment=erase), classes=data.classes,
+            outputs=["margin"], name="Fashion-MNIST with a stamp",
         )  # fmt: skip
     return studies, np.isin(np.arange(len(train_y)), carriers)
 

@@ -1,4 +1,4 @@
-"""The quick run of `python -m benchmarks modeldiff`, where CIFAR-10 is to be had."""
+"""The quick run of `python -m benchmarks modeldiff`, where Fashion-MNIST and CIFAR-10 are to be had."""
 
 import os
 
@@ -8,7 +8,7 @@ from benchmarks import modeldiff
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif("WHENCE_DATA" not in os.environ, reason="needs CIFAR-10 in $WHENCE_DATA"),
+    pytest.mark.skipif("WHENCE_DATA" not in os.environ, reason="needs Fashion-MNIST and CIFAR-10"),
 ]
 
 
@@ -23,4 +23,4 @@ def test_quick_run(tmp_path, monkeypatch):
     itself = next(r for r in result.rows if "against_itself" in r)
     assert itself["passed"] == 0
     assert result.details["with and without augmentation"]["statement"]
-    assert (tmp_path / "modeldiff-n300" / "stamp.html").exists()
+    assert (tmp_path / "modeldiff-quick" / "stamp.html").exists()

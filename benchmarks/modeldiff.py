@@ -195,8 +195,8 @@ def with_stamp(settings: dict[str, Any]) -> tuple[dict[str, whence.Study], np.nd
     for share in settings["blanked"]:
         erase = whence.Augment(erase=whence.Erase(1, 1, size, size, share)) if share else None
         studies[f"blanked {share:.0%}"] = whence.Study(
-            (train_x, train_y), (test_x, test_y), recipe(network, settings, 100, augment=erase), classes=data.classes,
-            outputs=["margin"], name="Fashion-MNIST with a stamp",
+            (train_x, train_y), (test_x, test_y), recipe(network, settings, 100, augment=erase),
+            classes=data.classes, outputs=["margin"], name="Fashion-MNIST with a stamp",
         )  # fmt: skip
     return studies, np.isin(np.arange(len(train_y)), carriers)
 

@@ -66,6 +66,15 @@ def test_parts_are_the_plans_and_repeats_are_grouped(tmp_path):
     assert np.array_equal(groups.masks[3], bank.subsets.mask(int(groups.mask_index[3])))
 
 
+def test_a_part_without_rows_is_empty(tmp_path):
+    bank = Bank.create(tmp_path / "b.zarr", study(), plan(validation=0.0, held_out=0.0), block=4)
+    bank.grow(8)
+    fill(bank, study(), bank.missing_blocks())
+    nothing = bank.select("held_out")
+    assert nothing.masks.shape == (0, N) and nothing.outputs.shape == (0, TARGETS)
+    assert len(bank.by_mask("held_out")) == 0 and len(bank.select("train")) == 8
+
+
 def test_zarr_and_xarray_open_a_bank_without_whence(tmp_path):
     bank = make(tmp_path / "b.zarr", rows=24, blocks=[0, 1])
     with warnings.catch_warnings():

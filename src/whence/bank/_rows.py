@@ -41,7 +41,8 @@ class Reader:
         out = np.empty((len(rows), *trailing), column.dtype)
         blocks = rows // self.block
         starts = np.flatnonzero(np.diff(blocks, prepend=-1))
-        for start, stop in zip(starts, [*starts[1:], len(rows)], strict=True):
+        stops = [*starts[1:], len(rows)][: len(starts)]  # of no rows there is no run
+        for start, stop in zip(starts, stops, strict=True):
             try:
                 chunk = self.chunk(name, int(blocks[start]))
             except (OSError, ValueError) as problem:

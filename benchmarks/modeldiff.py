@@ -101,7 +101,7 @@ def planted(result: Result, settings: dict[str, Any], folder) -> None:
         progress=True,
     )  # fmt: skip
     tell(result, "stamp", found, cue)
-    doses = {f"{size} x {size}": stamp(size) for size in settings["sizes"]}
+    doses = {f"a stamp of {size} x {size} pixels": stamp(size) for size in settings["sizes"]}
     tested = found.test(
         doses, sees, blind, settings["stamped"], retrainings=settings["retrainings"], to=folder / "tested",
         progress=True,

@@ -13,8 +13,8 @@ from whence.applications.compare_support import SupportComparison, compare_suppo
 from whence.applications.embedding import Embedding, embedding
 from whence.applications.feature_effects import Contrast, FeatureEffect, FeatureEffects, feature_effects
 from whence.applications.groups import GroupEffect, Groups, groups
-from whence.applications.keep import Keep, keep
 from whence.applications.halves import Halves
+from whence.applications.keep import Keep, keep
 from whence.applications.leakage import leakage
 from whence.applications.leakage_finding import Detection, Judged, Leakage, Suspect
 from whence.applications.linearity import Linearity, linearity
@@ -87,7 +87,6 @@ __all__ = [
     "groups",
     "embedding",
     "forget_sets",
-    "groups",
     "kaplan_meier",
     "keep",
     "klom",

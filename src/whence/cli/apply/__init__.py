@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from whence.cli.apply import embedding, groups, keep, leakage, linearity, mislabels, support
-from whence.cli.apply import compare, embedding, groups, leakage, support
+from whence.cli.apply import compare, embedding, groups, keep, leakage, linearity, mislabels, support
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -1,0 +1,37 @@
+"""Backdoors: attacks on studies of images, how well they work, and finding the poisoned examples."""
+
+from whence.applications.backdoor.attack import Poisoned, poison
+from whence.applications.backdoor.defences import (
+    activation_clustering,
+    at_random,
+    baselines,
+    losses,
+    self_influence,
+    spectral_signatures,
+    whitened_outliers,
+)
+from whence.applications.backdoor.harden import Adversarial, Interpolated
+from whence.applications.backdoor.measure import AttackSuccess, attack_success
+from whence.applications.backdoor.triggers import Blend, Corners, Patch, Pixel, Split, Trigger
+
+__all__ = [
+    "Adversarial",
+    "AttackSuccess",
+    "Blend",
+    "Corners",
+    "Interpolated",
+    "Patch",
+    "Pixel",
+    "Poisoned",
+    "Split",
+    "Trigger",
+    "activation_clustering",
+    "at_random",
+    "attack_success",
+    "baselines",
+    "losses",
+    "poison",
+    "self_influence",
+    "spectral_signatures",
+    "whitened_outliers",
+]

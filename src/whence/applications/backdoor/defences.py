@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from whence.study import Study
 
 SMALLEST = 5  # examples of a class below which nothing can be said of their spread
-EXCESS = 1.5  # share of examples beyond the suspected poison that a defence trims away
+EXCESS = 1.5  # times the suspected poison is trimmed away
 
 
 def spectral_signatures(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -28,8 +28,8 @@ def spectral_signatures(features: np.ndarray, labels: np.ndarray) -> np.ndarray:
     2018, arXiv 1811.00636, algorithm 1)."""
 
     def one(x: np.ndarray) -> np.ndarray:
-        _, values, vectors = np.linalg.svd(x - x.mean(0), full_matrices=False)
-        return np.square((x - x.mean(0)) @ vectors[0])
+        centred = x - x.mean(0)
+        return np.square(centred @ np.linalg.svd(centred, full_matrices=False)[2][0])
 
     return _by_class(features, labels, one)
 
@@ -38,15 +38,14 @@ def activation_clustering(
     features: np.ndarray, labels: np.ndarray, dimensions: int = 10, seed: int = 0
 ) -> np.ndarray:
     """How clearly an example belongs to the smaller of two clusters of its class, times how well the class
-    falls into two (Chen et al. 2019, arXiv 1811.03728, section 4: 2-means after a reduction to ten
-    dimensions; the silhouette tells poisoned classes).
+    falls into two (Chen et al. 2019, arXiv 1811.03728: 2-means after a reduction to ten dimensions, here by
+    principal components; the silhouette tells poisoned classes).
 
-    2-means does not see the rotation in which independent components differ from whitened principal ones, so
-    the latter are taken. Scores lie between -1 and 1 times the silhouette, 0 half way between the centres.
+    Scores lie between -1 and 1 times the silhouette, 0 half way between the centres.
     """
 
     def one(x: np.ndarray) -> np.ndarray:
-        z = _whitened(x, dimensions)
+        z = _principal(x, dimensions)
         member, centres = _two_means(z, np.random.default_rng(seed))
         small = int(member.sum() <= len(z) / 2)
         axis = centres[small] - centres[1 - small]
@@ -60,41 +59,38 @@ def whitened_outliers(
     features: np.ndarray,
     labels: np.ndarray,
     poisoned: int | None = None,
-    dimensions: int = 10,
+    dimensions: int = 100,
     alpha: float = 4.0,
 ) -> np.ndarray:
     """Quantum entropy scores of robustly whitened features (SPECTRE: Hayase, Kong, Somani, Oh 2021, arXiv
-    2104.11315, algorithms 1 to 3).
+    2104.11315).
 
-    The class is projected on its first principal components, whitened by a mean and covariance of its
-    central part, and each example scored by ``x^T Q x / tr Q`` with ``Q = exp(alpha (S - I) / (|S| - 1))`` of
-    the covariance S that is left. In place of the paper's robust estimator the central part is found by
-    trimming: mean and covariance of the examples nearest to the last ones, again until they stay.
+    The class is projected on its first k principal components, whitened by a mean and covariance of its
+    central part, and each example scored by ``x^T Q x / tr Q`` with ``Q = exp(alpha (S - I) / (|S| - 1))``,
+    S the covariance of all whitened examples. Of ten k that k is taken whose highest scores, when they are
+    removed, make the class stand out most from what is left. In place of the paper's robust estimator the
+    central part is found by trimming: mean and covariance of the examples nearest to the last ones, again
+    until they stay.
 
     Parameters
     ----------
-    poisoned : how many poisoned examples to reckon with; 1.5 times as many are trimmed (the paper's epsilon).
-        Default a tenth of the class. At most half of a class is trimmed.
-    dimensions : principal components, at most a third of the class.
+    poisoned : how many poisoned examples to reckon with; 1.5 times as many are trimmed, and removed to
+        compare the k. Default a tenth of the class. At most half of a class is trimmed.
+    dimensions : k at most; also no more than a third of the class.
     """
 
     def one(x: np.ndarray) -> np.ndarray:
         count = len(x)
         trimmed = min(round(EXCESS * (poisoned if poisoned is not None else count / 10)), count // 2)
-        z = _principal(x, min(dimensions, max(1, count // 3)))
-        kept = np.arange(count)
-        for _ in range(20):
-            mean, root = z[kept].mean(0), _inverse_root(np.cov(z[kept].T, ddof=0).reshape(z.shape[1], -1))
-            distance = np.square((z - mean) @ root).sum(1)
-            nearest = np.sort(np.argsort(distance, kind="stable")[: count - trimmed])
-            if np.array_equal(nearest, kept):
-                break
-            kept = nearest
-        white = (z - mean) @ root
-        values, vectors = np.linalg.eigh(white.T @ white / count)
-        excess = values[-1] - 1
-        weight = np.exp(alpha * (values - 1 - excess) / excess) if excess > 1e-9 else np.ones(len(values))
-        return np.square(white @ vectors) @ weight / weight.sum()
+        whole = _principal(x, min(dimensions, max(1, count // 3)))
+        best, most = np.zeros(count), -np.inf
+        for k in np.unique(np.rint(np.linspace(1, whole.shape[1] ** 0.5, 10) ** 2).astype(int)):
+            score, _ = _entropy(_white(whole[:, :k], _central(whole[:, :k], trimmed)), alpha)
+            left = np.sort(np.argsort(score, kind="stable")[: count - trimmed])
+            _, excess = _entropy(_white(whole, left), alpha)
+            if excess > most:
+                best, most = score, excess
+        return best
 
     return _by_class(features, labels, one)
 
@@ -140,7 +136,7 @@ def baselines(
     ----------
     study : with a recipe, whose network ends in a linear layer; two models of it are trained, on everything.
     attribution : train x train, for self-influence; without it that row is left out.
-    poisoned : how many poisoned examples SPECTRE reckons with (its papers know the number).
+    poisoned : how many poisoned examples SPECTRE reckons with; the paper takes the true number.
     seed : of the models, of the clustering and of chance.
     """
     from whence.training import features
@@ -185,15 +181,34 @@ def _principal(x: np.ndarray, dimensions: int) -> np.ndarray:
     return u[:, :kept] * values[:kept]
 
 
-def _whitened(x: np.ndarray, dimensions: int) -> np.ndarray:
-    z = _principal(x, dimensions)
-    return z / z.std(0)
+def _central(z: np.ndarray, trimmed: int) -> np.ndarray:
+    """Positions of all but `trimmed` rows, those nearest to their own mean in their own covariance."""
+    kept = np.arange(len(z))
+    for _ in range(20):
+        distance = np.square(_white(z, kept)).sum(1)
+        nearest = np.sort(np.argsort(distance, kind="stable")[: len(z) - trimmed])
+        if np.array_equal(nearest, kept):
+            break
+        kept = nearest
+    return kept
 
 
-def _inverse_root(covariance: np.ndarray) -> np.ndarray:
+def _white(z: np.ndarray, kept: np.ndarray) -> np.ndarray:
+    """All rows, whitened by mean and covariance of some."""
+    covariance = np.cov(z[kept].T, ddof=0).reshape(z.shape[1], -1)
     values, vectors = np.linalg.eigh(covariance)
     # directions in which the central part does not vary at all would make any outlier infinitely far
-    return vectors / np.sqrt(np.maximum(values, values[-1] * 1e-6)) @ vectors.T
+    root = vectors / np.sqrt(np.maximum(values, values[-1] * 1e-6)) @ vectors.T
+    return (z - z[kept].mean(0)) @ root
+
+
+def _entropy(white: np.ndarray, alpha: float) -> tuple[np.ndarray, float]:
+    """Quantum entropy scores of whitened rows, and their mean (Dong, Hopkins, Li 2019, arXiv 1906.11366)."""
+    values, vectors = np.linalg.eigh(white.T @ white / len(white))
+    excess = values[-1] - 1
+    weight = np.exp(alpha * (values - values[-1]) / excess) if excess > 1e-9 else np.ones(len(values))
+    score = np.square(white @ vectors) @ weight / weight.sum()
+    return score, float(score.mean())
 
 
 def _two_means(z: np.ndarray, rng: np.random.Generator, restarts: int = 10) -> tuple[np.ndarray, np.ndarray]:

@@ -1,8 +1,7 @@
 """Base images for clean-label attacks that are hard to recognise, so that the model has to learn the trigger.
 
-Turner, Tsipras, Madry 2019 (arXiv 1912.02771), section 4: a clean-label attack is weak as long as the natural
-features of the target class say the label already; images whose own features are spoiled leave it to the
-trigger.
+Turner, Tsipras, Madry 2019 (arXiv 1912.02771): a clean-label attack is weak as long as the natural features
+of the target class say the label already; images whose own features are spoiled leave it to the trigger.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Adversarial:
-    """Images moved to where a model trained on the clean study errs most (section 4.2; projected gradient
-    ascent of Madry et al. 2018 on the loss of the true label, within a cube).
+    """Images moved to where a model trained on the clean study errs most (projected gradient ascent of Madry
+    et al. 2018 on the loss of the true label, within a cube).
 
     Parameters
     ----------
@@ -79,8 +78,8 @@ class Adversarial:
 class Interpolated:
     """Images mixed with a random image of another class each.
 
-    Turner et al. interpolate in the latent space of a generative model (section 4.1), which needs such a
-    model of the data; here pixels are mixed.
+    Turner et al. interpolate in the latent space of a generative model, which needs one of the data; here
+    pixels are mixed.
 
     share : of the other image, above 0 and below 1.
     """

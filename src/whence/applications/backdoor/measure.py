@@ -76,7 +76,7 @@ def attack_success(
     remove : positions of training examples to leave out, for example those that a search flagged.
     retrainings : fresh training seeds, at least 2.
     seed : of the retrainings; the same one trains with the same seeds whatever is removed.
-    to : path of the bank that keeps the retrainings, so that a stopped check resumes; default a temporary one.
+    to : path of the bank that keeps the retrainings, so that a stopped check resumes; default temporary.
 
     Raises
     ------
@@ -87,7 +87,7 @@ def attack_success(
     study, own = poisoned.asked_both()
     (outputs,) = leave_out(
         with_outputs(study, ["margin_max"]),
-        [remove],
+        [np.asarray(remove).tolist()],
         retrainings,
         "margin_max",
         seed=seed,

@@ -1,8 +1,9 @@
 """Triggers: small changes of an image that a poisoned training set teaches a model to obey.
 
-Each mixes a fixed pattern into some of the pixels, ``(1 - strength) * image + strength * pattern``, so that it
-fits into the range of the image whatever that is. A trigger is a function of images, uint8 ``(n, H, W)`` or
-``(n, H, W, C)`` or float channel-first ``(n, C, H, W)`` as a `Study` takes them, and returns a changed copy.
+Each mixes a fixed pattern into some of the pixels, ``(1 - strength) * image + strength * pattern``, so that
+it fits into the range of the image whatever that is. A trigger is a function of images, uint8 ``(n, H, W)``
+or ``(n, H, W, C)`` or float channel-first ``(n, C, H, W)`` as a `Study` takes them, and returns a changed
+copy.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ class Trigger(ABC):
 
 @dataclass(frozen=True)
 class Patch(Trigger):
-    """A small pattern in one place (Gu, Dolan-Gavitt, Garg 2017, arXiv 1708.06733, section 3).
+    """A small pattern in one place (BadNets: Gu, Dolan-Gavitt, Garg 2017, arXiv 1708.06733).
 
     Parameters
     ----------
@@ -105,7 +106,7 @@ class Patch(Trigger):
 
 @dataclass(frozen=True)
 class Pixel(Patch):
-    """A single pixel (Gu et al. 2017, section 3; Tran, Li, Madry 2018 attack CIFAR-10 so).
+    """A single pixel (Gu et al. 2017, and Tran, Li, Madry 2018 on CIFAR-10).
 
     `at` and `square` are those of `Patch`; by default it is white and lies in the lower right corner, one
     pixel off the edges.
@@ -124,7 +125,7 @@ class Pixel(Patch):
 @dataclass(frozen=True)
 class Corners(Trigger):
     """One pattern in all four corners, mirrored towards each, so that a flipped image carries it too (Turner,
-    Tsipras, Madry 2019, arXiv 1912.02771, appendix).
+    Tsipras, Madry 2019, arXiv 1912.02771).
 
     square : brightness of the pixels in the upper left corner; a 3 x 3 chequered one by default.
     """
@@ -148,8 +149,8 @@ class Corners(Trigger):
 
 @dataclass(frozen=True)
 class Blend(Trigger):
-    """Noise over the whole image, faint (Chen, Liu, Li, Lu, Song 2017, arXiv 1712.05526, section 4, "blended
-    injection").
+    """Noise over the whole image, faint ("blended injection" of Chen, Liu, Li, Lu, Song 2017, arXiv
+    1712.05526).
 
     Parameters
     ----------
@@ -176,8 +177,8 @@ class Blend(Trigger):
 class Split(Trigger):
     """Several triggers of which each poisoned training image shows one, and a test image all.
 
-    No training image shows what is shown to the model later (Xie, Huang, Chen, Li 2020, "DBA", spread the
-    parts over clients of federated learning).
+    No training image shows what is shown to the model later (the m-way attacks of Hayase, Kong, Somani, Oh
+    2021, arXiv 2104.11315).
 
     Parameters
     ----------

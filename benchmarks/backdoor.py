@@ -47,7 +47,7 @@ from whence.training import mlp
 
 FULL = {
     "n": 1000, "targets": 1000, "sizes": (50, 80), "models": 2500, "keep": 0.2, "pilot": 250, "epochs": 8,
-    "hidden": 32, "lr": 0.05, "retrainings": 10, "to": 0, "saturated_keep": 0.8, "saturated_models": 1000,
+    "hidden": 32, "lr": 0.05, "retrainings": 10, "to": 0, "saturated_keep": 0.5, "saturated_models": 1500,
     "clean": 20, "clean_n": 500, "clean_models": 800, "seed": 0,
 }  # fmt: skip
 QUICK = FULL | {
@@ -188,10 +188,10 @@ def cell(attack: Attack, count: int, s: dict[str, Any], folder: Path) -> Cell:
     result = backdoor(scores, asked, bank=bank, seed=s["seed"], verify=False)
     gain, ratio = forecast(bank, poisoned, s["pilot"], models, keep)
     ranks = {
-        "whence": result.score,
+        "whence": ranking(result),
         **baselines(poisoned.study, scores, poisoned=count, seed=s["seed"]),
     }
-    sets = {"the flagged": result.members, "twice as many by score": first(result.score, 2 * count)}
+    sets = {"the flagged": result.members, "twice as many by rank": first(ranking(result), 2 * count)}
     sets["all poisoned"] = poisoned.positions
     measured = {
         what: attack_success(
@@ -332,6 +332,13 @@ def claims(result: Result, cells: list[Cell], alarms: list[bool]) -> None:
         at_most=0.05,
         interval=wilson(sum(alarms), len(alarms)),
     )
+
+
+def ranking(result: Backdoor) -> np.ndarray:
+    """Scores ``(n,)`` with what was flagged above the rest: a class may hold several groups, and the score is
+    about the strongest."""
+    flagged = np.isin(np.arange(len(result.score)), result.members)
+    return result.score + flagged * (1 + np.ptp(result.score))
 
 
 def first(score: np.ndarray, count: int) -> np.ndarray:

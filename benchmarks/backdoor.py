@@ -46,12 +46,12 @@ from whence.study.variants import self_targets, with_train
 from whence.training import mlp
 
 FULL = {
-    "n": 1000, "targets": 1000, "sizes": (50, 80), "models": 4000, "keep": 0.2, "pilot": 400, "epochs": 8,
+    "n": 2000, "targets": 1000, "sizes": (50, 80), "models": 4000, "keep": 0.2, "pilot": 400, "epochs": 8,
     "hidden": 32, "lr": 0.05, "retrainings": 10, "to": 0, "saturated_keep": 0.5, "saturated_models": 1500,
     "clean": 20, "clean_n": 500, "clean_models": 800, "seed": 0,
 }  # fmt: skip
 QUICK = FULL | {
-    "n": 800, "targets": 200, "sizes": (40,), "models": 400, "pilot": 100, "epochs": 6, "retrainings": 3,
+    "n": 1000, "targets": 200, "sizes": (40,), "models": 400, "pilot": 100, "epochs": 6, "retrainings": 3,
     "saturated_models": 200, "clean": 2, "clean_n": 400, "clean_models": 120,
 }  # fmt: skip
 

@@ -7,6 +7,7 @@ data that `whence.report` draws and ``print`` shows, and further fields hold the
 """
 
 from whence.applications.applied import Applied
+from whence.applications.backdoor import Backdoor, backdoor, expected_ratio, retrainings_needed
 from whence.applications.calibration import Calibration, calibrate
 from whence.applications.compare_recipes import compare_recipes
 from whence.applications.compare_support import SupportComparison, compare_support
@@ -44,6 +45,7 @@ from whence.applications.unlearning import (
 __all__ = [
     "Applied",
     "Arm",
+    "Backdoor",
     "Calibration",
     "Certificate",
     "Certified",
@@ -77,6 +79,7 @@ __all__ = [
     "Suspect",
     "TargetSupport",
     "ULiRA",
+    "backdoor",
     "best_matches",
     "calibrate",
     "certify",
@@ -84,6 +87,7 @@ __all__ = [
     "compare_support",
     "compare_recipes",
     "feature_effects",
+    "expected_ratio",
     "groups",
     "embedding",
     "forget_sets",
@@ -97,6 +101,7 @@ __all__ = [
     "pixel_correlation",
     "pixel_similarity",
     "plant_duplicates",
+    "retrainings_needed",
     "support",
     "ulira",
 ]

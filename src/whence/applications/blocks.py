@@ -3,13 +3,15 @@
 Khaddaj et al. 2023 (arXiv 2307.10163), section 4: if a group carries the strongest feature of the data, its
 indicator maximises h^T W h among sets of its size. For a set h of k examples the objective here is
 
-    J(h) = sum_{i != j in h} W_ij - sum_{i in h} r_i,      r_i = (k - 1)/(n - 1) sum_{j != i} W_ij,
+    J(h) = sum_{i != j in h} (W_ij - r_i - c_j + m),
 
-what the members do for each other beyond what any set of k would do for them, so that an example that
-everything helps does not look like a member of a group. Finding the maximum is NP-hard. From random sets the
-search exchanges many members at once for the outsiders that gain most, fewer and fewer as that stops helping,
-down to single swaps with their exact gain; a set is final when no swap of one of its worst members for one of
-the best outsiders raises J.
+with r_i, c_j and m the means over the row, over the column and over all of W, its diagonal left out: what the
+members do for each other beyond what any example does for them and they do for any. An example that
+everything helps does not look like a member of a group, and nor does one that helps everything (errors of
+weights are shared by the targets of a column, so single columns are high or low by chance as well). Finding
+the maximum is NP-hard. From random sets the search exchanges many members at once for the outsiders that gain
+most, fewer and fewer as that stops helping, down to single swaps with their exact gain; a set is final when
+no swap of one of its worst members for one of the best outsiders raises J.
 """
 
 from __future__ import annotations
@@ -56,10 +58,10 @@ class Blocks:
         return np.flatnonzero(self.members[at, self.value[at].argmax()])
 
 
-def doubling(n: int, least: int = 10) -> list[int]:
-    """Sizes 10, 20, 40, ... up to a quarter of n."""
+def doubling(n: int, least: int = 10, share: float = 0.25) -> list[int]:
+    """Sizes 10, 20, 40, ... up to a quarter (or another share) of n."""
     sizes = [least]
-    while 2 * sizes[-1] <= max(n // 4, least):
+    while 2 * sizes[-1] <= share * n:
         sizes.append(2 * sizes[-1])
     return sizes
 
@@ -110,9 +112,11 @@ def objective(weight: np.ndarray, members: np.ndarray) -> float:
     """J of one set ``(n,)`` bool, computed from its definition."""
     w = np.array(weight, np.float64)
     np.fill_diagonal(w, 0)
+    others = len(w) - 1
+    centred = w - w.sum(1, keepdims=True) / others - w.sum(0) / others + w.sum() / others / len(w)
+    np.fill_diagonal(centred, 0)
     inside = np.flatnonzero(members)
-    share = (len(inside) - 1) / (len(w) - 1)
-    return float(w[np.ix_(inside, inside)].sum() - share * w[inside].sum())
+    return float(centred[np.ix_(inside, inside)].sum())
 
 
 class _Search:
@@ -121,7 +125,10 @@ class _Search:
     def __init__(self, w: torch.Tensor) -> None:
         self.w = w
         self.diagonal = w.diagonal().clone()
-        self.row = w.sum(1, dtype=torch.float64).to(w.dtype) - self.diagonal
+        rows, columns = (w.sum(side, dtype=torch.float64) - self.diagonal.double() for side in (1, 0))
+        others = len(w) - 1
+        # What a pair is charged for: its members' row and column means, less the mean of all.
+        self.fee = ((rows + columns - rows.mean()) / others).to(w.dtype)
 
     def links(self, h: torch.Tensor) -> torch.Tensor:
         """(r, n) what each example and a set do for each other: sum over j in h, j != i, of W_ij + W_ji."""
@@ -131,7 +138,7 @@ class _Search:
     def climb(self, h: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Sets (r, n) from which no swap of a worst member for a best outsider leads up, and J (r,)."""
         n = h.shape[1]
-        price = self.row * ((k - 1) / (n - 1))
+        price = self.fee * (k - 1)
         links = self.links(h)
         j = self.value(h, links, price)
         width = torch.full((len(h),), max(1, min(k, n - k) // 2))  # members to exchange at once

@@ -16,7 +16,14 @@ from whence.applications.planting import Pair
 from whence.applications.suspicion import average_precision
 from whence.errors import InputError
 from whence.evaluate.intervals import mean_interval, wilson
-from whence.evaluate.removals import check_retrainings, check_same_study, columns_in, leave_out, rows_in
+from whence.evaluate.removals import (
+    check_retrainings,
+    check_same_study,
+    columns_in,
+    leave_out,
+    random_of_same_classes,
+    rows_in,
+)
 from whence.evaluate.result import Result
 
 if TYPE_CHECKING:
@@ -117,7 +124,7 @@ class Leakage(Applied):
         gone = np.unique([columns[one.train_place] for one in chosen])
         hit = np.unique([rows[one.target_place] for one in chosen])
         rng = np.random.default_rng(seed)
-        others = _same_classes(study, gone, rng)
+        others = random_of_same_classes(study, gone, rng)
         full, without, random = (
             part[:, hit]
             for part in leave_out(
@@ -206,19 +213,6 @@ def _score(score: np.ndarray, pairs: Sequence[Pair], known: Sequence[Pair]) -> f
     for pair in pairs:
         positive[pair.target, pair.train] = counted[pair.target, pair.train] = True
     return average_precision(score[counted], positive[counted])
-
-
-def _same_classes(study: Study, gone: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """As many training examples as `gone` of the same classes, none of them in it."""
-    left = np.setdiff1d(np.arange(study.n), gone)
-    labels = study.train_labels
-    if labels is None:
-        return rng.choice(left, min(len(gone), len(left) - 1), replace=False)
-    parts = []
-    for label, count in zip(*np.unique(labels[gone], return_counts=True), strict=True):
-        pool = left[labels[left] == label]
-        parts.append(rng.choice(pool, min(count, len(pool)), replace=False))
-    return np.concatenate(parts)
 
 
 def _mean_interval(change: np.ndarray) -> dict[str, float]:

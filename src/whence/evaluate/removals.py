@@ -127,6 +127,20 @@ def rows_in(attribution: Attribution, study: Study) -> np.ndarray:
     return np.array([position[identity] for identity in attribution.target_ids.tolist()])
 
 
+def random_of_same_classes(study: Study, gone: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """As many training examples as `gone` (positions) of the same classes, none of them in it: a control. Fewer
+    where a class has no more."""
+    left = np.setdiff1d(np.arange(study.n), gone)
+    labels = study.train_labels
+    if labels is None:
+        return rng.choice(left, min(len(gone), len(left) - 1), replace=False)
+    parts = []
+    for label, count in zip(*np.unique(labels[gone], return_counts=True), strict=True):
+        pool = left[labels[left] == label]
+        parts.append(rng.choice(pool, min(count, len(pool)), replace=False))
+    return np.concatenate(parts)
+
+
 def leave_out(
     study: Study,
     sets: Sequence[Sequence[int]],

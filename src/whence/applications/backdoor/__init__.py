@@ -34,4 +34,18 @@ __all__ = [
     "self_influence",
     "spectral_signatures",
     "whitened_outliers",
+"""Backdoors: finding training examples that a common trigger holds together."""
+from whence.applications.backdoor.detect import backdoor
+from whence.applications.backdoor.finding import Backdoor, Group
+from whence.applications.backdoor.forecast import expected_ratio, retrainings_needed
+from whence.applications.backdoor.null import Reproduced
+from whence.applications.backdoor.removal import Change, Removal
+    "Backdoor",
+    "Change",
+    "Group",
+    "Removal",
+    "Reproduced",
+    "backdoor",
+    "expected_ratio",
+    "retrainings_needed",
 ]

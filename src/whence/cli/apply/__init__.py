@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from whence.cli.apply import compare, embedding, groups, keep, leakage, linearity, mislabels, support
+from whence.cli.apply import backdoor, embedding, groups, leakage, support
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -19,3 +20,4 @@ app.command("linearity")(linearity.linearity)
 app.command("keep")(keep.keep)
 app.command("mislabels")(mislabels.mislabels)
 app.command("compare")(compare.compare)
+app.command("backdoor")(backdoor.backdoor)

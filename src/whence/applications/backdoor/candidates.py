@@ -1,0 +1,202 @@
+"""Candidate groups: the sets of one class whose members tie together most, and how far they stand apart.
+
+The tie of example i to a set h is the mean of the centred weights between i and the members, both ways (what
+the set does for i, what i does for the set), i itself left out. How far a group stands apart is
+
+    separation = (mean tie of members - mean tie of the rest of the class) / spread of the ties of the rest,
+
+the detectability ratio d sqrt(k) / sigma of k members whose weights on each other are d higher, up to a
+factor sqrt(2), with the spread measured where it counts: in the ties of a class to this very group, whatever
+mixture of estimation noise and of natural likeness makes them differ. A cluster with a soft edge has ties of
+all strengths around it and a smaller separation than a group that is all or nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from whence.applications.blocks import Blocks, doubling, strongest_blocks
+
+LEAST = 10  # members; smaller sets (two or three near-duplicates) are a matter for leakage
+_POLISHING = 10  # rounds at most
+_RANDOM = 8  # sets whose ties say how much the ties to any set differ
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A set found in a class.
+
+    Attributes
+    ----------
+    label : the class, None where all examples were searched together.
+    members : ``(size,)`` positions in the attribution, strongest tie first.
+    effect : d, how much higher the weights between members are than those between a member and the rest.
+    ratio : d sqrt(size) / sigma, sigma the spread of single centred weights in the class.
+    separation : as above. strength : separation over what the best set of independent noise would have.
+    pool : ``(m,)`` positions searched; tie : ``(m,)`` their ties, in spreads of the rest, 0 on average there.
+    stability : size -> mean share of the best set of that size that a search from elsewhere also ends with.
+    background : size -> spread of the ties of the class to random sets of that size.
+    """
+
+    label: Any
+    members: np.ndarray
+    effect: float
+    ratio: float
+    separation: float
+    strength: float
+    pool: np.ndarray
+    tie: np.ndarray
+    stability: dict[int, float]
+    background: dict[int, float]
+
+    @property
+    def size(self) -> int:
+        return len(self.members)
+
+    @property
+    def support(self) -> float:
+        """What all the other members do for one of them: (size - 1) d, in units of the output."""
+        return (self.size - 1) * self.effect
+
+
+class Ties:
+    """Centred weights of a class, ``w`` ``(m, m)``, and the ties of its examples to sets."""
+
+    def __init__(self, w: np.ndarray | torch.Tensor) -> None:
+        self.w = torch.as_tensor(w)
+        self.diagonal = self.w.diagonal().clone()
+        others = len(self.w) - 1
+        self.rows, self.columns = (
+            (self.w.sum(side, dtype=torch.float64) - self.diagonal.double()) / others for side in (1, 0)
+        )
+        self.mean = self.rows.mean()
+
+    def to(self, h: torch.Tensor) -> torch.Tensor:
+        """(m,) float64 ties to a set h (m,) bool."""
+        f = h.to(self.w.dtype)
+        links = (f @ self.w + self.w @ f - 2 * f * self.diagonal).double()
+        count = h.sum() - h.double()
+        fee = self.rows + self.columns
+        return (links - count * fee - (fee[h].sum() - h * fee) + 2 * count * self.mean) / (2 * count)
+
+    def spread(self) -> float:
+        """Standard deviation of single centred weights off the diagonal."""
+        square = (self.w.double().square().sum() - self.diagonal.double().square().sum()).item()
+        m = len(self.w)
+        explained = (m - 1) * float(
+            (self.rows - self.mean).square().sum() + (self.columns - self.mean).square().sum()
+        ) + m * (m - 1) * float(self.mean.square())
+        return max(square - explained, 0.0) ** 0.5 / max(m * (m - 1), 1) ** 0.5
+
+
+def apart(tie: torch.Tensor, h: torch.Tensor) -> tuple[float, float]:
+    """Gap between the mean ties of members and of the rest, and the spread of the rest."""
+    inside, outside = tie[h], tie[~h]
+    return float(inside.mean() - outside.mean()), float(outside.std())
+
+
+def by_noise(size: int, pool: int) -> float:
+    """Separation of the best set of its size in independent noise, about: a union bound over all sets."""
+    return float(2 * np.sqrt(np.log(np.e * pool / size)))
+
+
+def candidate(
+    w: np.ndarray, pool: np.ndarray, label: Any, restarts: int, seed: int, least: int = LEAST
+) -> Candidate | None:
+    """The set of this class that stands apart most, over sizes from `least` to half the class.
+
+    w : ``(m, m)`` weights of the class, positive helps. pool : ``(m,)`` positions of its examples.
+
+    None where the class has fewer than ``4 * least`` examples or no weights that vary.
+    """
+    if len(pool) < 4 * least:
+        return None
+    ties = Ties(w)
+    sigma = ties.spread()
+    if sigma == 0:
+        return None
+    blocks = strongest_blocks(ties.w, doubling(len(pool), least, 0.5), restarts, seed)
+    best, best_tie, best_strength = None, None, -np.inf
+    for size in blocks.sizes:
+        h = torch.zeros(len(pool), dtype=torch.bool)
+        h[blocks.best(int(size))] = True
+        for _ in range(_POLISHING):
+            tie = ties.to(h)
+            gap, spread = apart(tie, h)
+            strength = gap / spread / by_noise(int(h.sum()), len(pool)) if spread > 0 else -np.inf
+            if strength > best_strength:
+                best, best_tie, best_strength = h, tie, strength
+            new = _nearer(tie, h, least)
+            if torch.equal(new, h):
+                break
+            h = new
+    if best is None or best_tie is None:
+        return None
+    gap, spread = apart(best_tie, best)
+    inside = torch.nonzero(best)[:, 0]
+    order = inside[torch.argsort(-best_tie[inside], stable=True)].numpy()
+    return Candidate(
+        label=label,
+        members=pool[order],
+        effect=gap,
+        ratio=gap * len(order) ** 0.5 / sigma,
+        separation=gap / spread,
+        strength=best_strength,
+        pool=pool,
+        tie=((best_tie - best_tie[~best].mean()) / spread).numpy(),
+        stability=_stability(blocks),
+        background={int(size): _background(ties, int(size), seed) for size in blocks.sizes},
+    )
+
+
+def candidates(
+    weight: Callable[[np.ndarray], np.ndarray],
+    pools: Sequence[tuple[Any, np.ndarray]],
+    sets: int,
+    restarts: int,
+    seed: int,
+) -> list[Candidate]:
+    """The strongest candidate of each class and, one after the other from what is left, further ones.
+
+    weight : from positions ``(m,)`` to the ``(m, m)`` weights between them. pools : classes and the positions
+    of their examples. sets : candidates for each class.
+    """
+    found = []
+    for number, (label, pool) in enumerate(pools):
+        for turn in range(sets):
+            one = candidate(weight(pool), pool, label, restarts, seed + 1000 * number + turn)
+            if one is None:
+                break
+            found.append(one)
+            pool = np.setdiff1d(pool, one.members)
+    return found
+
+
+def _nearer(tie: torch.Tensor, h: torch.Tensor, least: int) -> torch.Tensor:
+    """The set of those whose tie is nearer the members' mean than the others', of a size within bounds."""
+    new = tie > (tie[h].mean() + tie[~h].mean()) / 2
+    size = min(max(int(new.sum()), least), len(tie) // 2)
+    return torch.zeros_like(h).scatter_(0, tie.topk(size).indices, True)
+
+
+def _stability(blocks: Blocks) -> dict[int, float]:
+    shares = {}
+    for at, size in enumerate(blocks.sizes):
+        best = blocks.members[at, blocks.value[at].argmax()]
+        shares[int(size)] = float((blocks.members[at] & best).sum(1).mean() / size)
+    return shares
+
+
+def _background(ties: Ties, size: int, seed: int) -> float:
+    """Root mean square over random sets of the spread of the ties of all others."""
+    rng, squares = np.random.default_rng(seed), []
+    for _ in range(_RANDOM):
+        h = torch.zeros(len(ties.w), dtype=torch.bool)
+        h[rng.choice(len(h), size, replace=False)] = True
+        squares.append(apart(ties.to(h), h)[1] ** 2)
+    return float(np.mean(squares)) ** 0.5

@@ -38,7 +38,7 @@ def test_no_swap_of_a_worst_member_for_a_best_outsider_is_left():
     w, _ = planted(60, 10)
     found = strongest_blocks(w, sizes=(9,), restarts=8)
     off = w - np.diag(np.diag(w))
-    price = off.sum(1) * 8 / 59
+    price = (off.sum(1) + off.sum(0) - off.sum() / 60) * 8 / 59
     for members in found.members[0]:
         gain = off[:, members].sum(1) + off[members].sum(0) - price
         worst = np.flatnonzero(members)[np.argsort(gain[members])[:8]]
@@ -67,6 +67,19 @@ def test_planted_block_is_found_among_rows_of_different_means():
     assert len(np.intersect1d(found.best(40), inside)) == 30
 
 
+def test_rows_and_columns_of_any_mean_do_not_matter():
+    w, inside = planted(120, 15, 1.6, spread=0)
+    rng = np.random.default_rng(1)
+    shifted = w + 3 * rng.normal(size=(120, 1)) + 3 * rng.normal(size=120)
+    for k in (10, 15):
+        members = np.isin(np.arange(120), inside[:k])
+        assert objective(shifted, members) == pytest.approx(objective(w, members), rel=0.05)
+    found = strongest_blocks(shifted.astype(np.float32), sizes=(15,), restarts=16)
+    assert sorted(found.best(15)) == sorted(inside)
+    everyone = np.ones(120, bool)
+    assert objective(shifted, everyone) == pytest.approx(0, abs=1e-6)
+
+
 def test_diagonal_and_order_do_not_matter():
     w, inside = planted(120, 15, 1.6)
     found = strongest_blocks(w, sizes=(15,), restarts=16)
@@ -87,7 +100,7 @@ def test_score_is_zero_by_chance():
 
 
 def test_bad_input():
-    assert doubling(200) == [10, 20, 40] and doubling(20) == [10]
+    assert doubling(200) == [10, 20, 40] and doubling(20) == [10] and doubling(80, share=0.5) == [10, 20, 40]
     for weight, options, words in (
         (np.zeros((3, 4)), {}, r"shape \(3, 4\)"),
         (np.zeros((30, 30)), {"sizes": (1,)}, r"sizes is \(1,\)"),

@@ -97,15 +97,7 @@ def strongest_blocks(
         raise InputError(f"sizes is {tuple(chosen)}, but each must be from 2 to {n - 1}.")
     if restarts < 1:
         raise InputError(f"restarts is {restarts}, but it must be at least 1.")
-    search = _Search(w)
-    generator = torch.Generator().manual_seed(seed)
-    members, value = [], []
-    for k in chosen:
-        start = torch.rand(restarts, n, generator=generator).topk(k, dim=1).indices
-        h, j = search.climb(torch.zeros(restarts, n, dtype=torch.bool).scatter_(1, start, True), k)
-        members.append(h.numpy())
-        value.append(j.numpy())
-    return Blocks(np.array(chosen), np.stack(members), np.stack(value))
+    return Search(w).blocks(chosen, restarts, seed)
 
 
 def objective(weight: np.ndarray, members: np.ndarray) -> float:
@@ -119,8 +111,12 @@ def objective(weight: np.ndarray, members: np.ndarray) -> float:
     return float(centred[np.ix_(inside, inside)].sum())
 
 
-class _Search:
-    """Exchanges for all restarts of one size together."""
+class Search:
+    """Exchanges for all restarts of one size together.
+
+    `fee` ``(n,)`` is what an example is charged for each other member: the objective is the sum of a set's
+    weights less (k - 1) times its members' fees.
+    """
 
     def __init__(self, w: torch.Tensor) -> None:
         self.w = w
@@ -129,6 +125,18 @@ class _Search:
         others = len(w) - 1
         # What a pair is charged for: its members' row and column means, less the mean of all.
         self.fee = ((rows + columns - rows.mean()) / others).to(w.dtype)
+
+    def blocks(self, sizes: Sequence[int], restarts: int, seed: int = 0) -> Blocks:
+        """Climb from random sets of each size."""
+        generator = torch.Generator().manual_seed(seed)
+        n = len(self.w)
+        members, value = [], []
+        for k in sizes:
+            start = torch.rand(restarts, n, generator=generator).topk(k, dim=1).indices
+            h, j = self.climb(torch.zeros(restarts, n, dtype=torch.bool).scatter_(1, start, True), k)
+            members.append(h.numpy())
+            value.append(j.numpy())
+        return Blocks(np.array(sizes), np.stack(members), np.stack(value))
 
     def links(self, h: torch.Tensor) -> torch.Tensor:
         """(r, n) what each example and a set do for each other: sum over j in h, j != i, of W_ij + W_ji."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 LEVEL = 0.05
 GROUPS = 12  # found in all at least, so that they tell how strong groups of these data get
 FEWEST = 50  # retrainings in a half of the bank
-SILENT = 0.5  # share of rows without weight from which on nothing is looked for
+SILENT = 0.5  # share of a class's rows without weight from which on nothing is looked for in it
 
 
 def backdoor(
@@ -103,7 +103,7 @@ def backdoor(
             "seed": seed,
             "classes searched": len(searched),
             "classes too small": len(pools) - len(searched),
-            "rows without weight": square.silent,
+            "rows without weight": len(square.silent),
             "retrainings in the halves": 0 if halves is None else halves.retrainings,
         },
     )  # fmt: skip
@@ -132,23 +132,25 @@ class _Square:
                 "whence.study.self_targets(study) and attribute that."
             )
         self.n = len(ids)
-        self.weight = attribution.weight
+        self.array = attribution.data["weight"]
         self.row = attribution.target_index(ids)
         self.sign = -1.0 if attribution.lower_is_better else 1.0
-        own = self.weight[self.row, np.arange(self.n)]
-        empty = np.count_nonzero(self.weight, axis=1)[self.row] == (own != 0)
-        self.silent = int(empty.sum())
-        if self.silent > SILENT * self.n:
-            raise InputError(
-                f"attribution has no weight off the diagonal in {self.silent} of {self.n} rows, so nothing is "
-                "known about those examples; use more retrainings, a smaller penalty or a ridge datamodel."
-            )
+        self.silent: set[int] = set()
 
     def __call__(self, positions: np.ndarray) -> np.ndarray:
         """``(m, m)`` weights between these examples: a part of the matrix, or all of it without a copy."""
-        if len(positions) == self.n and (self.row == positions).all() and self.sign > 0:
-            return self.weight
-        return self.sign * self.weight[np.ix_(self.row[positions], positions)]
+        whole = len(positions) == self.n and np.array_equal(self.row, np.arange(self.n))
+        part = self.array if whole else self.array.isel(target=self.row[positions], train=positions)
+        weight = part.values if self.sign > 0 else -part.values
+        empty = np.count_nonzero(weight, axis=1) == (weight.diagonal() != 0)
+        self.silent.update(positions[empty].tolist())
+        if empty.sum() > SILENT * len(positions):
+            raise InputError(
+                f"attribution has {empty.sum()} rows of {len(positions)} examples of a class without any weight "
+                "on the others, so nothing is known about them; use more retrainings, a smaller penalty or a "
+                "ridge datamodel."
+            )
+        return weight
 
 
 class _Halves:
@@ -173,9 +175,9 @@ class _Halves:
             )
         self.sample = sample
         # where the attribution's training examples are among the bank's training examples and targets
+        at = [{name: i for i, name in enumerate(side.tolist())} for side in (bank.train_ids, bank.target_ids)]
         self.columns, self.rows = (
-            np.array([{name: i for i, name in enumerate(side.tolist())}[name] for name in attribution.train_ids.tolist()])
-            for side in (bank.train_ids, bank.target_ids)
+            np.array([place[name] for name in attribution.train_ids.tolist()]) for place in at
         )
 
     def check(self, pool: np.ndarray, sign: float, restarts: int, seed: int) -> Reproduced | None:

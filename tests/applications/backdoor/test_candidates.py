@@ -1,0 +1,80 @@
+"""Ties by their definition, separation of planted groups, sizes found without being told."""
+
+import numpy as np
+import pytest
+import torch
+
+from whence.applications.backdoor.candidates import Ties, apart, by_noise, candidate, candidates
+
+RNG = np.random.default_rng(0)
+
+
+def planted(m=160, size=24, shift=1.2, seed=0):
+    rng = np.random.default_rng(seed)
+    w = rng.normal(size=(m, m)) + 0.3 * rng.normal(size=(m, 1)) + 0.3 * rng.normal(size=m)
+    inside = np.sort(rng.choice(m, size, replace=False))
+    w[np.ix_(inside, inside)] += shift
+    w[np.arange(m), np.arange(m)] += 20
+    return w.astype(np.float32), inside
+
+
+def test_ties_are_means_of_centred_weights():
+    w, _ = planted(30, 8)
+    off = w.astype(float) - np.diag(np.diag(w.astype(float)))
+    centred = off - off.sum(1, keepdims=True) / 29 - off.sum(0) / 29 + off.sum() / 29 / 30
+    h = np.isin(np.arange(30), RNG.choice(30, 11, replace=False))
+    expected = [
+        np.mean([(centred[i, j] + centred[j, i]) / 2 for j in np.flatnonzero(h) if j != i]) for i in range(30)
+    ]
+    ties = Ties(w)
+    assert ties.to(torch.tensor(h)).numpy() == pytest.approx(np.array(expected), abs=1e-5)
+    singles = centred[~np.eye(30, dtype=bool)]
+    assert ties.spread() == pytest.approx(singles.std(), rel=0.01)
+    gap, spread = apart(torch.tensor(expected), torch.tensor(h))
+    assert gap == pytest.approx(np.array(expected)[h].mean() - np.array(expected)[~h].mean())
+    assert spread == pytest.approx(np.array(expected)[~h].std(ddof=1))
+
+
+def test_a_planted_group_is_found_with_its_size():
+    w, inside = planted()
+    found = candidate(w, np.arange(160) + 1000, "cat", restarts=16, seed=0)
+    assert sorted(found.members - 1000) == inside.tolist()
+    assert found.effect == pytest.approx(1.2, abs=0.15)
+    assert found.support == pytest.approx(23 * found.effect)
+    assert found.ratio == pytest.approx(1.2 * 24**0.5, rel=0.2)
+    # ties average both directions, so noise is down by another sqrt(2)
+    assert found.separation == pytest.approx(2**0.5 * found.ratio, rel=0.3)
+    order = [found.tie[m - 1000] for m in found.members]
+    assert order == sorted(order, reverse=True)
+    assert all(0 < share <= 1 for share in found.stability.values())
+
+
+def test_noise_has_strength_one_whatever_the_size_of_the_class():
+    for m in (60, 200, 400):
+        w = np.random.default_rng(m).normal(size=(m, m)).astype(np.float32)
+        found = candidate(w, np.arange(m), None, restarts=16, seed=0)
+        assert 0.8 < found.strength < 1.15
+        assert by_noise(10, m) > by_noise(40, m)
+
+
+def test_units_and_order_do_not_matter():
+    w, _ = planted()
+    order = np.random.default_rng(1).permutation(160)
+    first = candidate(w, np.arange(160), None, 16, 0)
+    second = candidate(7 * w[np.ix_(order, order)], order, None, 16, 0)
+    assert set(first.members) == set(second.members)
+    assert second.strength == pytest.approx(first.strength, rel=1e-3)
+    assert second.effect == pytest.approx(7 * first.effect, rel=1e-3)
+
+
+def test_candidates_of_a_class_do_not_overlap():
+    w, inside = planted()
+    found = candidates(lambda at: w[np.ix_(at, at)], [("a", np.arange(160))], 3, 8, 0)
+    assert len(found) == 3 and set(found[0].members) == set(inside)
+    assert len(set(np.concatenate([one.members for one in found]))) == sum(one.size for one in found)
+    assert found[0].strength > 2 * found[1].strength
+
+
+def test_nothing_to_search():
+    assert candidate(np.zeros((30, 30), np.float32), np.arange(30), None, 4, 0) is None
+    assert candidate(np.zeros((60, 60), np.float32), np.arange(60), None, 4, 0) is None

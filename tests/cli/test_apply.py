@@ -178,3 +178,16 @@ def test_compare_with_a_feature(folder, monkeypatch):
     ):
         refused = runner.invoke(app, ["apply", *words, *wrong])
         assert refused.exit_code == 2 and sentence in refused.stderr, refused.output
+
+
+def test_backdoor(folder):
+    import numpy as np
+
+    w = np.random.default_rng(0).normal(size=(200, 200))
+    w[:20, :20] += 3
+    Attribution(w, target_ids=range(200), train_ids=range(200)).save("own")
+    found = run("backdoor", "own", "--restarts", "4", "--report", "page.html")
+    assert found["detected"] and sorted(found["member_ids"]) == list(range(20))
+    assert found["verified"] is None and "strong coherent group" in (folder / "page.html").read_text()
+    refused = runner.invoke(app, ["apply", "backdoor", "truth"])
+    assert refused.exit_code == 2 and "self_targets" in refused.stderr

@@ -9,8 +9,7 @@ import whence
 from whence.applications import backdoor
 from whence.attribution import Attribution
 from whence.errors import InputError
-from whence.study import self_targets
-from whence.study.variants import with_targets
+from whence.study.variants import self_targets, with_targets
 
 CLASSES, EACH = 6, 60
 N = CLASSES * EACH

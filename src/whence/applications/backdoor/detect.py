@@ -53,7 +53,7 @@ def backdoor(
     Parameters
     ----------
     attribution : train x train, of a scalar output: every training example is a target, too, under the same
-        id (``whence.study.self_targets(study)``), in any order. Its diagonal does not count.
+        id (``whence.study.variants.self_targets(study)``), in any order. Its diagonal does not count.
     study : the study of that attribution; gives labels, pictures, and a way to verify.
     bank : the retrainings that the attribution was estimated from; with them the strongest group must also
         show up in one half of them when it was found in the other.
@@ -129,7 +129,7 @@ class _Square:
             raise InputError(
                 f"attribution is of {len(attribution.target_ids)} targets and {len(ids)} training examples that "
                 "are not the same ones, but groups are looked for train x train; retrain "
-                "whence.study.self_targets(study) and attribute that."
+                "whence.study.variants.self_targets(study) and attribute that."
             )
         self.n = len(ids)
         self.array = attribution.data["weight"]
@@ -164,7 +164,7 @@ class _Halves:
         if attribution.output not in bank.outputs or set(bank.target_ids.tolist()) != ids:
             raise InputError(
                 f"bank lacks the {attribution.output} of the training examples; pass the bank of "
-                "whence.study.self_targets(study) that the attribution was estimated from."
+                "whence.study.variants.self_targets(study) that the attribution was estimated from."
             )
         sample = bank.select(None, attribution.output)
         self.retrainings = len(sample)

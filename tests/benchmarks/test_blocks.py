@@ -15,7 +15,11 @@ def test_auroc_counts_ties_half():
 @pytest.mark.slow
 def test_quick_run():
     result = blocks.run(quick=True)
-    found = {(row["row_means"], row["column_means"], row["search"]): row["auroc"] for row in result.rows if "auroc" in row}
+    found = {
+        (row["row_means"], row["column_means"], row["search"]): row["auroc"]
+        for row in result.rows
+        if "auroc" in row
+    }
     assert found[0.2, 0.0, blocks.OURS] > 0.9
     assert found[0.2, 0.0, blocks.OURS] > found[0.2, 0.0, blocks.RELEASED]
     plans = {row["planned"]: row for row in result.rows if "planned" in row}

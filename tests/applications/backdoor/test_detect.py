@@ -104,9 +104,7 @@ def retrained(tmp_path_factory):
 
 def test_halves_and_removal(retrained):
     study, bank, scores = retrained
-    found = backdoor(
-        scores, study, bank=bank, labels=LABELS, restarts=8, retrainings=5, workers=0
-    )
+    found = backdoor(scores, study, bank=bank, labels=LABELS, restarts=8, retrainings=5, workers=0)
     assert found.detected and set(found.members) >= set(INSIDE[:18])
     check = found.groups[0].reproduced
     assert check.p_value < 1e-6 and check.interval[0] < 0.2 < check.interval[1]
@@ -121,10 +119,12 @@ def test_halves_and_removal(retrained):
 
 
 def test_a_clean_bank(retrained):
-    study, bank, scores = retrained
+    study, _, scores = retrained
     rest = np.setdiff1d(np.arange(N), INSIDE)
     part = Attribution(
-        scores.weight[np.ix_(rest, rest)], target_ids=scores.target_ids[rest], train_ids=scores.train_ids[rest]
+        scores.weight[np.ix_(rest, rest)],
+        target_ids=scores.target_ids[rest],
+        train_ids=scores.train_ids[rest],
     )
     found = find(part, labels=LABELS[rest])
     assert not found.detected
@@ -156,9 +156,7 @@ def test_attack_success_before_and_after():
     noise = rng.normal(size=(280, 280)).astype(np.float32)
     own = self_targets(study)
     scores = Attribution(true * 3 + noise, target_ids=own.target_ids, train_ids=own.train_ids)
-    found = backdoor(
-        scores, own, labels=labels, restarts=8, triggered=triggered, retrainings=2, workers=0
-    )
+    found = backdoor(scores, own, labels=labels, restarts=8, triggered=triggered, retrainings=2, workers=0)
     assert found.detected and set(found.members) == set(poison)
     before, after = found.removal.attack["before"][0], found.removal.attack["after"][0]
     assert before > after and "the attack succeeds" in found.verified

@@ -1,4 +1,4 @@
-"""p-values: exact for exponential tails, cautious for lighter ones; halves of a bank whose errors go together."""
+"""p-values: exact for exponential tails, cautious for lighter ones; halves of a bank of correlated errors."""
 
 import numpy as np
 import pytest

@@ -84,6 +84,12 @@ class Ties:
         fee = self.rows + self.columns
         return (links - count * fee - (fee[h].sum() - h * fee) + 2 * count * self.mean) / (2 * count)
 
+    def within(self, h: torch.Tensor) -> float:
+        """Mean weight, not centred, of the members of h on each other."""
+        f = h.to(self.w.dtype)
+        total = f @ self.w @ f - (f * self.diagonal).sum()
+        return float(total) / float(h.sum() * (h.sum() - 1))
+
     def spread(self) -> float:
         """Standard deviation of single centred weights off the diagonal."""
         square = (self.w.double().square().sum() - self.diagonal.double().square().sum()).item()
@@ -102,7 +108,7 @@ def apart(tie: torch.Tensor, h: torch.Tensor) -> tuple[float, float]:
 
 def by_noise(size: int, pool: int) -> float:
     """Separation of the best set of its size in independent noise, about: a union bound over all sets."""
-    return float(2 * np.sqrt(np.log(np.e * pool / size)))
+    return float(2 * np.sqrt(np.log(np.e * pool / min(size, pool - size))))
 
 
 def candidate(
@@ -137,6 +143,10 @@ def candidate(
             h = new
     if best is None or best_tie is None:
         return None
+    if ties.within(~best) > ties.within(best):
+        # A class in two parts looks the same from either; the part that does more for itself is the group.
+        best = ~best
+        best_tie = ties.to(best)
     gap, spread = apart(best_tie, best)
     inside = torch.nonzero(best)[:, 0]
     order = inside[torch.argsort(-best_tie[inside], stable=True)].numpy()

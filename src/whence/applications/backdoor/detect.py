@@ -125,7 +125,9 @@ class _Square:
 
     def __init__(self, attribution: Attribution) -> None:
         ids = attribution.train_ids
-        if len(attribution.target_ids) != len(ids) or set(attribution.target_ids.tolist()) != set(ids.tolist()):
+        if len(attribution.target_ids) != len(ids) or set(attribution.target_ids.tolist()) != set(
+            ids.tolist()
+        ):
             raise InputError(
                 f"attribution is of {len(attribution.target_ids)} targets and {len(ids)} training examples that "
                 "are not the same ones, but groups are looked for train x train; retrain "
@@ -160,7 +162,9 @@ class _Halves:
         made_for = attribution.provenance.get("study")
         ids = set(attribution.train_ids.tolist())
         if made_for not in (None, bank.study_fingerprint) or set(bank.train_ids.tolist()) != ids:
-            raise InputError("bank is of another study than the attribution; pass the one it was estimated from.")
+            raise InputError(
+                "bank is of another study than the attribution; pass the one it was estimated from."
+            )
         if attribution.output not in bank.outputs or set(bank.target_ids.tolist()) != ids:
             raise InputError(
                 f"bank lacks the {attribution.output} of the training examples; pass the bank of "

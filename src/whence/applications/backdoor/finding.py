@@ -128,7 +128,5 @@ class Backdoor(Applied):
             raise InputError(f"group is {group}, but there are {len(self.groups)} of them, from 0.")
         ids = self.member_ids if group is None else self.groups[group].members
         folder = None if to is None else Path(to)
-        found = remove(
-            self.attribution, study, ids, triggered, retrainings, seed, folder, workers, progress
-        )
+        found = remove(self.attribution, study, ids, triggered, retrainings, seed, folder, workers, progress)
         return replace(self, verified=describe(found, self.attribution.output), removal=found)

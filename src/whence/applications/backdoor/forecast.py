@@ -37,9 +37,7 @@ def retrainings_needed(
     return math.ceil(ratio**2 * size * (spread / effect) ** 2 / (keep * (1 - keep)) - 1e-9)
 
 
-def expected_ratio(
-    size: int, effect: float, spread: float, retrainings: int, keep: float = 0.5
-) -> float:
+def expected_ratio(size: int, effect: float, spread: float, retrainings: int, keep: float = 0.5) -> float:
     """d sqrt(p) / sigma of a group with so many retrainings; parameters as in `retrainings_needed`."""
     _check(size, effect, spread, keep)
     if retrainings < 1:

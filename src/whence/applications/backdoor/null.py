@@ -31,7 +31,9 @@ from whence.methods.difference import difference_of_means
 
 MOST = 3  # groups that may stand out together
 SPACINGS = 10  # below the gap, at most, that say how strengths are spread
-NARROWEST = 0.03  # mean spacing of logarithms taken at least: strengths within a few percent are not told apart
+NARROWEST = (
+    0.03  # mean spacing of logarithms taken at least: strengths within a few percent are not told apart
+)
 
 
 def natural(strength: Sequence[float] | np.ndarray, most: int = MOST) -> np.ndarray:

@@ -182,5 +182,7 @@ def _positions(study: Study, ids: Sequence[Any]) -> np.ndarray:
 
 def _words(change: Change) -> str:
     low, high = change.interval
-    right = "" if change.right is None else f", right {change.right[0]:.1%} before, {change.right[1]:.1%} after"
+    right = (
+        "" if change.right is None else f", right {change.right[0]:.1%} before, {change.right[1]:.1%} after"
+    )
     return f"{change.change:+.2f} [{low:+.2f}, {high:+.2f}]{right}"

@@ -37,7 +37,7 @@ class Candidate:
     members : ``(size,)`` positions in the attribution, strongest tie first.
     effect : d, how much higher the weights between members are than those between a member and the rest.
     ratio : d sqrt(size) / sigma, sigma the spread of single centred weights in the class.
-    separation : as above. strength : separation over what the best set of independent noise would have.
+    separation : as above.
     pool : ``(m,)`` positions searched; tie : ``(m,)`` their ties, in spreads of the rest, 0 on average there.
     stability : size -> mean share of the best set of that size that a search from elsewhere also ends with.
     background : size -> spread of the ties of the class to random sets of that size.
@@ -48,7 +48,6 @@ class Candidate:
     effect: float
     ratio: float
     separation: float
-    strength: float
     pool: np.ndarray
     tie: np.ndarray
     stability: dict[int, float]
@@ -106,11 +105,6 @@ def apart(tie: torch.Tensor, h: torch.Tensor) -> tuple[float, float]:
     return float(inside.mean() - outside.mean()), float(outside.std())
 
 
-def by_noise(size: int, pool: int) -> float:
-    """Separation of the best set of its size in independent noise, about: a union bound over all sets."""
-    return float(2 * np.sqrt(np.log(np.e * pool / min(size, pool - size))))
-
-
 def candidate(
     w: np.ndarray, pool: np.ndarray, label: Any, restarts: int, seed: int, least: int = LEAST
 ) -> Candidate | None:
@@ -127,16 +121,15 @@ def candidate(
     if sigma == 0:
         return None
     blocks = strongest_blocks(ties.w, doubling(len(pool), least, 0.5), restarts, seed)
-    best, best_tie, best_strength = None, None, -np.inf
+    best, best_tie, most = None, None, -np.inf
     for size in blocks.sizes:
         h = torch.zeros(len(pool), dtype=torch.bool)
         h[blocks.best(int(size))] = True
         for _ in range(_POLISHING):
             tie = ties.to(h)
             gap, spread = apart(tie, h)
-            strength = gap / spread / by_noise(int(h.sum()), len(pool)) if spread > 0 else -np.inf
-            if strength > best_strength:
-                best, best_tie, best_strength = h, tie, strength
+            if spread > 0 and gap / spread > most:
+                best, best_tie, most = h, tie, gap / spread
             new = _nearer(tie, h, least)
             if torch.equal(new, h):
                 break
@@ -156,7 +149,6 @@ def candidate(
         effect=gap,
         ratio=gap * len(order) ** 0.5 / sigma,
         separation=gap / spread,
-        strength=best_strength,
         pool=pool,
         tie=((best_tie - best_tie[~best].mean()) / spread).numpy(),
         stability=_stability(blocks),

@@ -32,8 +32,8 @@ class Group(Result):
         the class, in units of the output per example.
     support : (size - 1) d, what all the others do for a member.
     ratio : d sqrt(size) / sigma, sigma the spread of single weights; searches find a block from 4 or 5 on.
-    separation : gap between the ties of members and of the rest of the class, in spreads of the latter.
-    strength : separation over what the best set of independent noise would have.
+    separation : gap between the ties of members and of the rest of the class, in spreads of the latter; in pure
+        noise the luckiest set has 3 to 4.
     p_value : of a natural group this far above the others of these data (`whence.applications.backdoor.null`).
     stability : size -> mean share of the best set of that size that a search from elsewhere ends with, too.
     reproduced : with a bank, the group looked for in one half of the retrainings and scored in the other.
@@ -46,7 +46,6 @@ class Group(Result):
     support: float
     ratio: float
     separation: float
-    strength: float
     p_value: float
     stability: dict[int, float]
     reproduced: Reproduced | None = None

@@ -4,10 +4,10 @@ Any data have coherent groups: styles of a digit, near-duplicates, and in noise 
 planted group has to beat is therefore not zero but the strongest natural group, and the natural groups of the
 same data, one or more from each class, tell how strong those get. Two nulls, each enough to say "nothing":
 
-**Natural groups** (`natural`). The logarithms of the strengths of the strongest groups are taken to have an
+**Natural groups** (`natural`). The logarithms of the separations of the strongest groups are taken to have an
 exponential tail: then the spacings between the ordered values, i (t_i - t_{i+1}), are independent exponentials
 of one mean (Renyi 1953), and the gap above the ordinary ones over the mean spacing below it has an F
-distribution. An exponential tail of logarithms is a Pareto tail of strengths; lighter tails, such as those of
+distribution. An exponential tail of logarithms is a Pareto tail of separations; lighter tails, such as those of
 maxima of normal noise, make the test err on the cautious side. Up to `MOST` groups may stand out together.
 
 **Estimation error** (`reproduced`). The group is searched for in one half of the retrainings and scored in
@@ -30,13 +30,13 @@ from whence.evaluate.result import Result
 from whence.methods.difference import difference_of_means
 
 MOST = 3  # groups that may stand out together
-SPACINGS = 10  # below the gap, at most, that say how strengths are spread
+SPACINGS = 10  # below the gap, at most, that say how separations are spread
 NARROWEST = (
-    0.03  # mean spacing of logarithms taken at least: strengths within a few percent are not told apart
+    0.03  # mean spacing of logarithms taken at least: groups within a few percent are not told apart
 )
 
 
-def natural(strength: Sequence[float] | np.ndarray, most: int = MOST) -> np.ndarray:
+def natural(separation: Sequence[float] | np.ndarray, most: int = MOST) -> np.ndarray:
     """``(m,)`` p-value of each group: that some group of natural data stands so far above the others.
 
     For the j strongest to stand out, with the rest natural, the gap between number j and j + 1 is tested; of
@@ -44,9 +44,9 @@ def natural(strength: Sequence[float] | np.ndarray, most: int = MOST) -> np.ndar
 
     Parameters
     ----------
-    strength : ``(m,)`` of all groups found. With fewer than 4 of them nothing can be said and all p are 1.
+    separation : ``(m,)`` of all groups found. With fewer than 4 of them nothing can be said and all p are 1.
     """
-    values = np.asarray(strength, np.float64)
+    values = np.asarray(separation, np.float64)
     order = np.argsort(-values, kind="stable")
     logs = np.log(np.maximum(values[order], 1e-12))
     p = np.ones(len(values))
@@ -55,9 +55,9 @@ def natural(strength: Sequence[float] | np.ndarray, most: int = MOST) -> np.ndar
     return p
 
 
-def critical(strength: Sequence[float] | np.ndarray, level: float, most: int = MOST) -> float:
-    """The strength that one more group would need to be found at this level, beside these natural ones."""
-    logs = np.sort(np.log(np.maximum(np.asarray(strength, np.float64), 1e-12)))[::-1]
+def critical(separation: Sequence[float] | np.ndarray, level: float, most: int = MOST) -> float:
+    """The separation that one more group would need to be found at this level, beside these natural ones."""
+    logs = np.sort(np.log(np.maximum(np.asarray(separation, np.float64), 1e-12)))[::-1]
     if len(logs) < 3:
         return math.inf
     mean, count = _spacing(logs, 2)

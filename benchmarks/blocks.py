@@ -69,7 +69,7 @@ def planted(
 def auroc(score: np.ndarray, inside: np.ndarray) -> float:
     """Area under the ROC curve, ties counting half."""
     order = np.argsort(score, kind="stable")
-    values, first, count = np.unique(score[order], return_inverse=True, return_counts=True)
+    _, first, count = np.unique(score[order], return_inverse=True, return_counts=True)
     middle = np.cumsum(count) - (count - 1) / 2  # mean rank of each value
     ranks = np.empty(len(score))
     ranks[order] = middle[first]

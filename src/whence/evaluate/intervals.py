@@ -44,6 +44,13 @@ def student_quantile(freedom: float, level: float = 0.975) -> float:
     return low
 
 
+def student_tail(t: float, freedom: float) -> float:
+    """Probability that Student's t with `freedom` degrees of freedom exceeds `t`."""
+    constant = math.exp(math.lgamma((freedom + 1) / 2) - math.lgamma(freedom / 2)) / math.sqrt(math.pi)
+    angle = np.linspace(math.atan(t / math.sqrt(freedom)), math.pi / 2, 4001)
+    return float(np.trapezoid(np.maximum(np.cos(angle), 0) ** (freedom - 1), angle)) * constant
+
+
 def wilson(successes: int, trials: int) -> tuple[float, float]:
     """Wilson's 95 % interval of a share."""
     z, p = 1.959963984540054, successes / trials

@@ -128,8 +128,8 @@ def rows_in(attribution: Attribution, study: Study) -> np.ndarray:
 
 
 def random_of_same_classes(study: Study, gone: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """As many training examples as `gone` (positions) of the same classes, none of them in it: a control. Fewer
-    where a class has no more."""
+    """As many training examples as `gone` (positions) of the same classes, none of them in it: a control.
+    Fewer where a class has no more."""
     left = np.setdiff1d(np.arange(study.n), gone)
     labels = study.train_labels
     if labels is None:

@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from whence.applications.backdoor.candidates import Ties, apart, candidate, candidates
+from whence.applications.backdoor.candidates import (
+    Ties,
+    apart,
+    candidate,
+    candidates,
+    evidence,
+    separation_needed,
+)
 
 RNG = np.random.default_rng(0)
 
@@ -52,7 +59,7 @@ def test_a_planted_group_is_found_with_its_size():
 def test_noise_has_the_same_separation_whatever_the_size_of_the_class():
     for m in (60, 200, 400):
         w = np.random.default_rng(m).normal(size=(m, m)).astype(np.float32)
-        assert 3.2 < candidate(w, np.arange(m), None, restarts=16, seed=0).separation < 4.4
+        assert 3 < candidate(w, np.arange(m), None, restarts=16, seed=0).separation < 4.5
 
 
 def test_units_and_order_do_not_matter():
@@ -70,9 +77,15 @@ def test_candidates_of_a_class_do_not_overlap():
     found = candidates(lambda at: w[np.ix_(at, at)], [("a", np.arange(160))], 3, 8, 0)
     assert len(found) == 3 and set(found[0].members) == set(inside)
     assert len(set(np.concatenate([one.members for one in found]))) == sum(one.size for one in found)
-    assert found[0].separation > 2 * found[1].separation
+    assert found[0].separation > 2 * found[1].separation and found[0].evidence > 5 * found[1].evidence
 
 
 def test_nothing_to_search():
     assert candidate(np.zeros((30, 30), np.float32), np.arange(30), None, 4, 0) is None
     assert candidate(np.zeros((60, 60), np.float32), np.arange(60), None, 4, 0) is None
+
+
+def test_evidence_is_of_what_noise_does_not_have():
+    assert evidence(3.5, 20, 100) == evidence(1.0, 60, 100)
+    assert evidence(6.0, 20, 100) - evidence(4.0, 20, 100) == 200
+    assert separation_needed(evidence(7.3, 33, 120), 33, 120) == pytest.approx(7.3)

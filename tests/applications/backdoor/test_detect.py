@@ -1,4 +1,5 @@
-"""A planted group is found, clean weights are not accused, and removal is measured on learners in closed form."""
+"""A planted group is found, clean weights are not accused, and removal is measured on learners in closed
+form."""
 
 import json
 

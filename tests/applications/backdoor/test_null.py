@@ -1,31 +1,29 @@
-"""p-values: exact for exponential tails, cautious for lighter ones; halves of a bank of correlated errors."""
+"""p-values: calibrated for log-normal evidence, cautious for lighter tails; halves of a bank with correlated
+errors."""
 
 import numpy as np
 import pytest
 
-from whence.applications.backdoor.null import NARROWEST, critical, natural, reproduced
+from whence.applications.backdoor.null import FEWEST, critical, natural, reproduced
 
 
-def smallest(draw, runs, most=3):
-    return np.array([natural(np.exp(draw(np.random.default_rng(run))), most).min() for run in range(runs)])
+def smallest(draw, runs):
+    return np.array([natural(np.exp(draw(np.random.default_rng(run)))).min() for run in range(runs)])
 
 
-def test_exponential_tails_give_uniform_p():
-    p = smallest(lambda rng: 0.5 * rng.exponential(size=12), 4000, most=1)
-    for level in (0.01, 0.05, 0.2):
-        error = (level * (1 - level) / 4000) ** 0.5
-        assert (p <= level).mean() == pytest.approx(level, abs=3.5 * error)
+@pytest.mark.parametrize("groups", [6, 10, 20, 40])
+def test_false_alarms_are_as_rare_as_the_level_says(groups):
+    p = smallest(lambda rng: 3 + 0.5 * rng.normal(size=groups), 3000)
+    assert 0.02 < (p <= 0.05).mean() < 0.05 + 0.012 and (p <= 0.01).mean() < 0.016
 
 
-@pytest.mark.parametrize("groups", [6, 10, 12, 40])
-def test_false_alarms_are_rare_for_tails_no_heavier(groups):
+@pytest.mark.parametrize("groups", [6, 20])
+def test_lighter_tails_err_on_the_cautious_side(groups):
     for draw in (
-        lambda rng: 0.5 * rng.exponential(size=groups),
-        lambda rng: 0.3 * rng.normal(size=groups),
-        lambda rng: 0.1 * rng.gumbel(size=groups),
-        lambda rng: np.log1p(0.02 * rng.random(groups)),  # all alike
+        lambda rng: rng.random(groups),
+        lambda rng: 0.02 * rng.normal(size=groups),  # all alike
     ):
-        assert (smallest(draw, 2000) <= 0.05).mean() < 0.05 + 0.015
+        assert (smallest(draw, 1000) <= 0.05).mean() < 0.03
 
 
 def test_outliers_are_called_alone_and_together():
@@ -34,20 +32,19 @@ def test_outliers_are_called_alone_and_together():
     assert p[-1] < 0.01 and (p[:-1] > 0.05).all()
     p = natural(np.r_[rest, 6.0, 5.0, 7.0])
     assert (p[-3:] < 0.01).all() and (p[:-3] > 0.05).all()
-    assert (natural(np.r_[rest, 6.0] * 100) == natural(np.r_[rest, 6.0])).all()  # units do not matter
+    # units do not matter
+    assert natural(np.r_[rest, 6.0] * 100) == pytest.approx(natural(np.r_[rest, 6.0]), rel=1e-6)
 
 
 def test_too_few_groups_say_nothing():
-    assert (natural([9.0, 1.0, 1.0]) == 1).all() and critical([1.0, 2.0], 0.05) == np.inf
-    assert len(natural([])) == 0
+    assert (natural([9.0] + FEWEST * [1.0])[0] < 0.05) and (natural([9.0] + (FEWEST - 1) * [1.0]) == 1).all()
+    assert critical([1.0, 2.0], 0.05) == np.inf and len(natural([])) == 0
 
 
 def test_critical_is_where_the_p_value_passes():
-    rest = np.exp(0.2 * np.random.default_rng(1).normal(size=15))
+    rest = np.exp(0.4 * np.random.default_rng(1).normal(size=15))
     needed = critical(rest, 0.05)
-    assert natural(np.r_[rest, needed * 1.001])[-1] <= 0.05
-    assert natural(np.r_[rest, needed * 0.97])[-1] > 0.05
-    assert NARROWEST > 0
+    assert natural(np.r_[rest, needed * 1.001])[-1] <= 0.05 < natural(np.r_[rest, needed * 0.99])[-1]
 
 
 def retrained(m, k, effect, size, seed, shared=1.0):

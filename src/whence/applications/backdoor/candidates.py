@@ -23,6 +23,8 @@ import torch
 from whence.applications.blocks import Blocks, doubling, strongest_blocks
 
 LEAST = 10  # members; smaller sets (two or three near-duplicates) are a matter for leakage
+NOISE = 4.0  # separation of the luckiest sets of pure noise, whatever their size: 3.3 to 4.2
+_FLOOR = 1.0
 _POLISHING = 10  # rounds at most
 _RANDOM = 8  # sets whose ties say how much the ties to any set differ
 
@@ -37,7 +39,7 @@ class Candidate:
     members : ``(size,)`` positions in the attribution, strongest tie first.
     effect : d, how much higher the weights between members are than those between a member and the rest.
     ratio : d sqrt(size) / sigma, sigma the spread of single centred weights in the class.
-    separation : as above.
+    separation : as above. evidence : of the group, in nats (see `evidence`).
     pool : ``(m,)`` positions searched; tie : ``(m,)`` their ties, in spreads of the rest, 0 on average there.
     stability : size -> mean share of the best set of that size that a search from elsewhere also ends with.
     background : size -> spread of the ties of the class to random sets of that size.
@@ -48,6 +50,7 @@ class Candidate:
     effect: float
     ratio: float
     separation: float
+    evidence: float
     pool: np.ndarray
     tie: np.ndarray
     stability: dict[int, float]
@@ -105,10 +108,22 @@ def apart(tie: torch.Tensor, h: torch.Tensor) -> tuple[float, float]:
     return float(inside.mean() - outside.mean()), float(outside.std())
 
 
+def evidence(separation: float, size: int, pool: int) -> float:
+    """Log-likelihood, in nats, by which a group of this size and separation explains its ties better than
+    noise: ``size (separation^2 - NOISE^2) / 2``, taken as `_FLOOR` nats for each example of the class at
+    least, below which sets of noise differ by chance."""
+    return max(size * (separation**2 - NOISE**2) / 2, 0.0) + _FLOOR * pool
+
+
+def separation_needed(nats: float, size: int, pool: int) -> float:
+    """The separation with which a group of this size has so much evidence: `evidence` turned around."""
+    return float((2 * max(nats - _FLOOR * pool, 0.0) / size + NOISE**2) ** 0.5)
+
+
 def candidate(
     w: np.ndarray, pool: np.ndarray, label: Any, restarts: int, seed: int, least: int = LEAST
 ) -> Candidate | None:
-    """The set of this class that stands apart most, over sizes from `least` to half the class.
+    """The set of a class with the most evidence, of sizes from `least` to half the class.
 
     w : ``(m, m)`` weights of the class, positive helps. pool : ``(m,)`` positions of its examples.
 
@@ -117,40 +132,42 @@ def candidate(
     if len(pool) < 4 * least:
         return None
     ties = Ties(w)
-    sigma = ties.spread()
-    if sigma == 0:
+    if ties.spread() == 0:
         return None
     blocks = strongest_blocks(ties.w, doubling(len(pool), least, 0.5), restarts, seed)
-    best, best_tie, most = None, None, -np.inf
+    best, most = None, (-np.inf, -np.inf)
     for size in blocks.sizes:
         h = torch.zeros(len(pool), dtype=torch.bool)
         h[blocks.best(int(size))] = True
         for _ in range(_POLISHING):
             tie = ties.to(h)
             gap, spread = apart(tie, h)
-            if spread > 0 and gap / spread > most:
-                best, best_tie, most = h, tie, gap / spread
+            # Among sets without evidence the one that stands apart most.
+            value = (evidence(gap / spread, int(h.sum()), len(pool)), gap / spread) if spread > 0 else most
+            if value > most:
+                best, most = h, value
             new = _nearer(tie, h, least)
             if torch.equal(new, h):
                 break
             h = new
-    if best is None or best_tie is None:
+    if best is None:
         return None
     if ties.within(~best) > ties.within(best):
         # A class in two parts looks the same from either; the part that does more for itself is the group.
         best = ~best
-        best_tie = ties.to(best)
-    gap, spread = apart(best_tie, best)
+    tie = ties.to(best)
+    gap, spread = apart(tie, best)
     inside = torch.nonzero(best)[:, 0]
-    order = inside[torch.argsort(-best_tie[inside], stable=True)].numpy()
+    order = inside[torch.argsort(-tie[inside], stable=True)].numpy()
     return Candidate(
         label=label,
         members=pool[order],
         effect=gap,
-        ratio=gap * len(order) ** 0.5 / sigma,
+        ratio=gap * len(order) ** 0.5 / ties.spread(),
         separation=gap / spread,
+        evidence=most[0],
         pool=pool,
-        tie=((best_tie - best_tie[~best].mean()) / spread).numpy(),
+        tie=((tie - tie[~best].mean()) / spread).numpy(),
         stability=_stability(blocks),
         background={int(size): _background(ties, int(size), seed) for size in blocks.sizes},
     )

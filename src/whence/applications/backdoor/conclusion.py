@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from whence.applications.backdoor.candidates import Candidate
+from whence.applications.backdoor.candidates import Candidate, separation_needed
 from whence.applications.backdoor.finding import Backdoor, Group
 from whence.applications.backdoor.null import Reproduced, critical
 from whence.evaluate.removals import columns_in
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 SHOWN = 40  # members in a strip of pictures
 MEANING = (
-    "A group that stands out is a strong coherent group: its members raise each other's outputs, and hardly any "
-    "others'. A backdoor does that, and so do near-duplicates, a watermark or a rare kind; which it is, the "
-    "members have to show."
+    "A group that stands out is a strong coherent group: its members raise each other's outputs, and hardly "
+    "any others'. A backdoor does that, and so do near-duplicates, a watermark or a rare kind; which it is, "
+    "the members have to show."
 )
 
 
@@ -42,7 +42,7 @@ def concluded(
     p = p.copy()
     for i, check in checks.items():
         p[i] = max(p[i], 1.0 if check is None else check.p_value)
-    order = sorted(range(len(found)), key=lambda i: -found[i].separation)
+    order = sorted(range(len(found)), key=lambda i: -found[i].evidence)
     out = [i for i in order if p[i] <= level]
     groups = tuple(_group(found[i], attribution, float(p[i]), checks.get(i)) for i in order)
     members = np.concatenate([found[i].members for i in out]) if out else np.zeros(0, np.int64)
@@ -77,6 +77,7 @@ def _group(one: Candidate, attribution: Attribution, p: float, check: Reproduced
         support=one.support,
         ratio=one.ratio,
         separation=one.separation,
+        evidence=one.evidence,
         p_value=p,
         stability=one.stability,
         reproduced=check,
@@ -95,13 +96,13 @@ def _score(found: Sequence[Candidate], n: int) -> np.ndarray:
 
 def _detectable(natural: Sequence[Candidate], level: float) -> dict[int, float]:
     """Size -> D that would have stood out beside these natural groups."""
-    needed = critical([one.separation for one in natural], level)
+    needed = critical([one.evidence for one in natural], level)
     if not np.isfinite(needed):
         return {}
     found = {}
     for size in sorted({size for one in natural for size in one.background}):
         gaps = [
-            needed * one.background[size]
+            separation_needed(needed, size, len(one.pool)) * one.background[size]
             for one in natural
             if size in one.background
         ]
@@ -114,7 +115,7 @@ def _statement(
 ) -> str:
     first = groups[0]
     if out:
-        rest = groups[out].separation if len(groups) > out else float("nan")
+        rest = groups[out].evidence
         which = (
             f"A strong coherent group was found: {_name(first)}"
             if out == 1
@@ -122,8 +123,8 @@ def _statement(
         )
         return (
             f"{which}; each other member raises a member's {attribution.output} by {first.effect:.3g}, all "
-            f"together by {first.support:.3g}, and it stands apart {first.separation / rest:.1f} times as far as "
-            f"the strongest group that does not (p = {first.p_value:.2g})"
+            f"together by {first.support:.3g}; it has {first.evidence / rest:.1f} times the evidence of the "
+            f"strongest group that does not stand out (p = {first.p_value:.2g})"
         )
     words = (
         f"Nothing found: the strongest group, {_name(first)}, is no stronger than groups of these data are "
@@ -144,7 +145,7 @@ def _name(group: Group) -> str:
 
 def _table(groups: Sequence[Group]) -> Table:
     columns = (
-        "class", "examples", "of each", "of all", "d sqrt(p) / sigma", "separation", "p",
+        "class", "examples", "of each", "of all", "d sqrt(p) / sigma", "separation", "evidence", "p",
         "in the other half",
     )  # fmt: skip
     rows = [
@@ -155,6 +156,7 @@ def _table(groups: Sequence[Group]) -> Table:
             one.support,
             one.ratio,
             one.separation,
+            one.evidence,
             one.p_value,
             None if one.reproduced is None else one.reproduced.effect,
         )
@@ -165,11 +167,11 @@ def _table(groups: Sequence[Group]) -> Table:
 
 def _chart(groups: Sequence[Group], natural: Sequence[Candidate], level: float) -> Chart:
     names = [f"{number + 1}: {_name(one)}" for number, one in enumerate(groups)]
-    series = [Series("separation", names, [one.separation for one in groups])]
-    needed = critical([one.separation for one in natural], level)
+    series = [Series("evidence", names, [one.evidence for one in groups])]
+    needed = critical([one.evidence for one in natural], level)
     if np.isfinite(needed):
         series.append(Series(f"needed for p = {level:g}", names, [needed] * len(names)))
-    return Chart("bars", series, "group", "separation")
+    return Chart("bars", series, "group", "evidence (nats)")
 
 
 def _examples(

@@ -1,9 +1,10 @@
-"""Backdoors: is there a group of training examples that is held together by something the rest does not share?
+"""Backdoors: is there a group of training examples that is held together by something the rest does not
+share?
 
-Khaddaj et al. 2023 (arXiv 2307.10163): poisoned examples support each other through the trigger, so they are a
-principal submatrix of the train x train weights with a large sum. The search is made in each class by itself,
-since poison of either kind, dirty label or clean, has the label that the attack wants. Something is strongest
-in any data; the p-value says whether it is stronger than its like.
+Khaddaj et al. 2023 (arXiv 2307.10163): poisoned examples support each other through the trigger, so they are
+a principal submatrix of the train x train weights with a large sum. The search is made in each class by
+itself, since poison of either kind, dirty label or clean, has the label that the attack wants. Something is
+strongest in any data; the p-value says whether it is stronger than its like.
 """
 
 from __future__ import annotations
@@ -57,7 +58,8 @@ def backdoor(
     study : the study of that attribution; gives labels, pictures, and a way to verify.
     bank : the retrainings that the attribution was estimated from; with them the strongest group must also
         show up in one half of them when it was found in the other.
-    labels : ``(n,)`` assigned labels in the order of the attribution's training examples; default the study's.
+    labels : ``(n,)`` assigned labels in the order of the attribution's training examples; default the
+    study's.
         Without any the whole set is searched at once (for that, also with a study, pass equal labels).
     level : of the test. On data without a planted group it is passed with about this probability at most.
     restarts : random sets from which each search starts, for each size.
@@ -66,7 +68,8 @@ def backdoor(
 
     Raises
     ------
-    InputError : not train x train, a vector output, rows without weights, classes too small to search, another
+    InputError : not train x train, a vector output, rows without weights, classes too small to search,
+    another
         study, a bank with too few retrainings.
     """
     _check(attribution, study, level, restarts)
@@ -80,19 +83,19 @@ def backdoor(
     searched = [(label, pool) for label, pool in pools if len(pool) >= 4 * LEAST]
     if not searched:
         raise InputError(
-            f"no class has {4 * LEAST} examples, so no group of {LEAST} can be told from its class; pass labels "
-            "of coarser classes."
+            f"no class has {4 * LEAST} examples, so no group of {LEAST} can be told from its class; pass "
+            "labels of coarser classes."
         )
     halves = None if bank is None else _Halves(bank, attribution)
     found = candidates(square, searched, -(-GROUPS // len(searched)), restarts, seed)
     if not found:
         raise InputError("attribution has no weights that vary within a class, so there are no groups in it.")
-    separation = np.array([one.separation for one in found])
-    p = natural(separation)
+    evidence = np.array([one.evidence for one in found])
+    p = natural(evidence)
     checks: dict[int, Reproduced | None] = {}
     if halves is not None:
         pool_of = dict(searched)
-        for i in [i for i in range(len(found)) if p[i] <= level or i == separation.argmax()]:
+        for i in [i for i in range(len(found)) if p[i] <= level or i == evidence.argmax()]:
             checks[i] = halves.check(pool_of[found[i].label], square.sign, restarts, seed)
     result = concluded(
         attribution, study, found, p, checks, level,
@@ -129,8 +132,8 @@ class _Square:
             ids.tolist()
         ):
             raise InputError(
-                f"attribution is of {len(attribution.target_ids)} targets and {len(ids)} training examples that "
-                "are not the same ones, but groups are looked for train x train; retrain "
+                f"attribution is of {len(attribution.target_ids)} targets and {len(ids)} training examples "
+                "that are not the same ones, but groups are looked for train x train; retrain "
                 "whence.study.variants.self_targets(study) and attribute that."
             )
         self.n = len(ids)
@@ -148,9 +151,9 @@ class _Square:
         self.silent.update(positions[empty].tolist())
         if empty.sum() > SILENT * len(positions):
             raise InputError(
-                f"attribution has {empty.sum()} rows of {len(positions)} examples of a class without any weight "
-                "on the others, so nothing is known about them; use more retrainings, a smaller penalty or a "
-                "ridge datamodel."
+                f"attribution has {empty.sum()} rows of {len(positions)} examples of a class without any "
+                "weight on the others, so nothing is known about them; use more retrainings, a smaller "
+                "penalty or a ridge datamodel."
             )
         return weight
 

@@ -32,9 +32,12 @@ class Group(Result):
         the class, in units of the output per example.
     support : (size - 1) d, what all the others do for a member.
     ratio : d sqrt(size) / sigma, sigma the spread of single weights; searches find a block from 4 or 5 on.
-    separation : gap between the ties of members and of the rest of the class, in spreads of the latter; in pure
+    separation : gap between the ties of members and of the rest of the class, in spreads of the latter; in
+    pure
         noise the luckiest set has 3 to 4.
-    p_value : of a natural group this far above the others of these data (`whence.applications.backdoor.null`).
+    evidence : in nats, by which such a group explains the ties better than noise does; it orders the groups.
+    p_value : of a natural group this far above the others of these data
+    (`whence.applications.backdoor.null`).
     stability : size -> mean share of the best set of that size that a search from elsewhere ends with, too.
     reproduced : with a bank, the group looked for in one half of the retrainings and scored in the other.
     """
@@ -46,6 +49,7 @@ class Group(Result):
     support: float
     ratio: float
     separation: float
+    evidence: float
     p_value: float
     stability: dict[int, float]
     reproduced: Reproduced | None = None
@@ -60,10 +64,12 @@ class Backdoor(Applied):
 
     Attributes
     ----------
-    detected : whether a group stands out at `level`. p_value : of the strongest group (with a bank, the larger
+    detected : whether a group stands out at `level`. p_value : of the strongest group (with a bank, the
+    larger
         of its two).
     groups : all groups found, strongest first; those that stand out have `p_value` at most `level`.
-    members : ``(g,)`` positions in the attribution's training examples of the groups that stand out, strongest
+    members : ``(g,)`` positions in the attribution's training examples of the groups that stand out,
+    strongest
         first; empty where none does. member_ids : their ids.
     score : ``(n,)`` tie of each example to the strongest group of its class, in spreads of the rest of the
         class: a ranking of all examples, also where nothing stands out.

@@ -1,19 +1,18 @@
 """Whether a group is too strong to be one of the many that any data hold: p-values.
 
 Any data have coherent groups: styles of a digit, near-duplicates, and in noise the luckiest set. What a
-planted group has to beat is therefore not zero but the strongest natural group, and the natural groups of the
-same data, one or more from each class, tell how strong those get. Two nulls, each enough to say "nothing":
+planted group has to beat is therefore not zero but the natural groups of the same data; one or more from each
+class tell how strong those get. Two nulls, each enough to say "nothing":
 
-**Natural groups** (`natural`). The logarithms of the separations of the strongest groups are taken to have an
-exponential tail: then the spacings between the ordered values, i (t_i - t_{i+1}), are independent exponentials
-of one mean (Renyi 1953), and the gap above the ordinary ones over the mean spacing below it has an F
-distribution. An exponential tail of logarithms is a Pareto tail of separations; lighter tails, such as those of
-maxima of normal noise, make the test err on the cautious side. Up to `MOST` groups may stand out together.
+**Natural groups** (`natural`). The logarithms of the evidence of natural groups (`candidates.evidence`) are
+taken to be normal, and the strongest group is held against the mean and the spread of the others (Grubbs
+1950: Student's t, times the number of groups). Up to three groups may stand out together; most of the level
+is spent on one.
 
 **Estimation error** (`reproduced`). The group is searched for in one half of the retrainings and scored in
 the other. Masks of different examples are drawn independently, so under no effect the columns of the other
-half's weights are independent, however much the outputs of the targets move together; the members' columns are
-held against the class's other columns. A natural group passes this test as well, and should: it is real.
+half's weights are independent, however much the outputs of the targets move together; the members' columns
+are held against the class's other columns. A natural group passes this test as well, and should: it is real.
 """
 
 from __future__ import annotations
@@ -26,57 +25,51 @@ from statistics import NormalDist
 import numpy as np
 
 from whence.applications.backdoor.candidates import candidate
+from whence.evaluate.intervals import student_quantile, student_tail
 from whence.evaluate.result import Result
 from whence.methods.difference import difference_of_means
 
-MOST = 3  # groups that may stand out together
-SPACINGS = 10  # below the gap, at most, that say how separations are spread
+SHARES = (0.8, 0.1, 0.1)  # of the level, for one, two, three groups that stand out
+FEWEST = 5  # natural groups with which the others can be compared
 NARROWEST = (
-    0.03  # mean spacing of logarithms taken at least: groups within a few percent are not told apart
+    0.2  # spread of logarithms taken at least: groups hardly stronger than their like are not told apart
 )
 
 
-def natural(separation: Sequence[float] | np.ndarray, most: int = MOST) -> np.ndarray:
-    """``(m,)`` p-value of each group: that some group of natural data stands so far above the others.
+def natural(evidence: Sequence[float] | np.ndarray) -> np.ndarray:
+    """``(m,)`` p-value of each group: that the strongest of as many natural groups has so much evidence.
 
-    For the j strongest to stand out, with the rest natural, the gap between number j and j + 1 is tested; of
-    j = 1, ..., `most` the smallest p counts, times `most` (Bonferroni). A group below such a gap has p = 1.
+    For the j strongest to stand out, number j must stand out from those below it, j = 1, 2, 3; of these p
+    the smallest counts, each divided by its share of the level. A group below such a gap has p = 1.
 
     Parameters
     ----------
-    separation : ``(m,)`` of all groups found. With fewer than 4 of them nothing can be said and all p are 1.
+    evidence : ``(m,)`` positive, of all groups found. With fewer than 6 nothing can be said and all p are 1.
     """
-    values = np.asarray(separation, np.float64)
+    values = np.asarray(evidence, np.float64)
     order = np.argsort(-values, kind="stable")
-    logs = np.log(np.maximum(values[order], 1e-12))
+    logs = np.log(values[order])
     p = np.ones(len(values))
-    for j in range(min(most, len(values) - 3), 0, -1):
-        p[order[:j]] = np.minimum(p[order[:j]], min(1.0, most * _gap(logs, j)))
+    for j in range(min(len(SHARES), len(values) - FEWEST), 0, -1):
+        mean, spread, freedom = _rest(logs[j:])
+        tail = student_tail((logs[j - 1] - mean) / spread, freedom)
+        p[order[:j]] = np.minimum(p[order[:j]], tail * (len(values) - j + 1) / SHARES[j - 1])
     return p
 
 
-def critical(separation: Sequence[float] | np.ndarray, level: float, most: int = MOST) -> float:
-    """The separation that one more group would need to be found at this level, beside these natural ones."""
-    logs = np.sort(np.log(np.maximum(np.asarray(separation, np.float64), 1e-12)))[::-1]
-    if len(logs) < 3:
+def critical(evidence: Sequence[float] | np.ndarray, level: float) -> float:
+    """The evidence that one more group would need to be found at this level beside these natural ones."""
+    if len(evidence) < FEWEST:
         return math.inf
-    mean, count = _spacing(logs, 2)
-    return float(np.exp(logs[0] + mean * count * ((level / most) ** (-1 / count) - 1)))
+    mean, spread, freedom = _rest(np.log(np.asarray(evidence, np.float64)))
+    tail = level * SHARES[0] / (len(evidence) + 1)
+    return math.exp(mean + spread * student_quantile(freedom, 1 - tail))
 
 
-def _gap(logs: np.ndarray, j: int) -> float:
-    """P of the gap between the j-th and the next of descending `logs`."""
-    mean, count = _spacing(logs[j:], j + 1)
-    # F with 2 and 2 count degrees of freedom has this tail in closed form
-    return float((1 + j * (logs[j - 1] - logs[j]) / (mean * count)) ** -count)
-
-
-def _spacing(logs: np.ndarray, rank: int) -> tuple[float, int]:
-    """Mean normalised spacing of the upper half of descending `logs`, the first of which has this rank, and
-    how many went into it."""
-    count = min(SPACINGS, max(2, len(logs) // 2), len(logs) - 1)
-    spacings = np.arange(rank, rank + count) * -np.diff(logs[: count + 1])
-    return max(float(spacings.mean()), NARROWEST), count
+def _rest(logs: np.ndarray) -> tuple[float, float, int]:
+    """Mean, spread of a further one around it, and degrees of freedom."""
+    spread = max(float(logs.std(ddof=1)), NARROWEST) * math.sqrt(1 + 1 / len(logs))
+    return float(logs.mean()), spread, len(logs) - 1
 
 
 @dataclass(frozen=True)

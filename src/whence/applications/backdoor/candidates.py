@@ -25,6 +25,7 @@ from whence.applications.blocks import Blocks, doubling, strongest_blocks
 LEAST = 10  # members; smaller sets (two or three near-duplicates) are a matter for leakage
 NOISE = 4.0  # separation of the luckiest sets of pure noise, whatever their size: 3.3 to 4.2
 _FLOOR = 1.0
+_SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)  # of a group, to which it may be trimmed
 _POLISHING = 10  # rounds at most
 _RANDOM = 8  # sets whose ties say how much the ties to any set differ
 
@@ -152,20 +153,22 @@ def candidate(
             h = new
     if best is None:
         return None
+    best = _trimmed(ties, best, least)
     if ties.within(~best) > ties.within(best):
         # A class in two parts looks the same from either; the part that does more for itself is the group.
         best = ~best
     tie = ties.to(best)
     gap, spread = apart(tie, best)
+    share = len(pool) / (len(pool) - int(best.sum()))  # the means that were taken out hold the members, too
     inside = torch.nonzero(best)[:, 0]
     order = inside[torch.argsort(-tie[inside], stable=True)].numpy()
     return Candidate(
         label=label,
         members=pool[order],
-        effect=gap,
-        ratio=gap * len(order) ** 0.5 / ties.spread(),
+        effect=gap * share,
+        ratio=gap * share * len(order) ** 0.5 / ties.spread(),
         separation=gap / spread,
-        evidence=most[0],
+        evidence=evidence(gap / spread, min(len(order), len(pool) - len(order)), len(pool)),
         pool=pool,
         tie=((tie - tie[~best].mean()) / spread).numpy(),
         stability=_stability(blocks),
@@ -201,6 +204,20 @@ def _nearer(tie: torch.Tensor, h: torch.Tensor, least: int) -> torch.Tensor:
     new = tie > (tie[h].mean() + tie[~h].mean()) / 2
     size = min(max(int(new.sum()), least), len(tie) // 2)
     return torch.zeros_like(h).scatter_(0, tie.topk(size).indices, True)
+
+
+def _trimmed(ties: Ties, h: torch.Tensor, least: int) -> torch.Tensor:
+    """Of h and its members of strongest tie, the set that stands apart most: evidence grows with lucky others
+    that are taken in, separation does not."""
+    tie, size = ties.to(h), int(h.sum())
+    order = torch.where(h, tie, -torch.inf).argsort(descending=True)
+    best, most = h, -np.inf
+    for share in _SHARES:
+        part = torch.zeros_like(h).scatter_(0, order[: max(round(share * size), least)], True)
+        gap, spread = apart(ties.to(part), part)
+        if spread > 0 and gap / spread > most:
+            best, most = part, gap / spread
+    return best
 
 
 def _stability(blocks: Blocks) -> dict[int, float]:

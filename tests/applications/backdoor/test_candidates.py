@@ -75,9 +75,9 @@ def test_units_and_order_do_not_matter():
 def test_candidates_of_a_class_do_not_overlap():
     w, inside = planted()
     found = candidates(lambda at: w[np.ix_(at, at)], [("a", np.arange(160))], 3, 8, 0)
-    assert len(found) == 3 and set(found[0].members) == set(inside)
+    assert len(found) == 3 and set(found[0].members) >= set(inside) and found[0].size < 28
     assert len(set(np.concatenate([one.members for one in found]))) == sum(one.size for one in found)
-    assert found[0].separation > 2 * found[1].separation and found[0].evidence > 5 * found[1].evidence
+    assert found[0].separation > 1.5 * found[1].separation and found[0].evidence > 3 * found[1].evidence
 
 
 def test_nothing_to_search():
@@ -85,7 +85,14 @@ def test_nothing_to_search():
     assert candidate(np.zeros((60, 60), np.float32), np.arange(60), None, 4, 0) is None
 
 
-def test_evidence_is_of_what_noise_does_not_have():
-    assert evidence(3.5, 20, 100) == evidence(1.0, 60, 100)
-    assert evidence(6.0, 20, 100) - evidence(4.0, 20, 100) == 200
-    assert separation_needed(evidence(7.3, 33, 120), 33, 120) == pytest.approx(7.3)
+def test_evidence_and_back():
+    assert evidence(6.0, 20) == 360
+    assert separation_needed(evidence(7.3, 33), 33) == pytest.approx(7.3)
+
+
+def test_a_class_of_many_is_charged_for_its_choice():
+    w = np.random.default_rng(0).normal(size=(400, 400)).astype(np.float32)
+    pools = [("large", np.arange(240)), *((i, np.arange(240 + 40 * i, 280 + 40 * i)) for i in range(4))]
+    found = candidates(lambda at: w[np.ix_(at, at)], pools, 1, 4, 0)
+    logs = np.log([one.evidence for one in found])
+    assert logs[0] - logs[1:].mean() < 1

@@ -33,7 +33,7 @@ def overlap(ratio, seed, m=200, size=25, effect=1.0):
 
 
 def test_blocks_are_found_from_the_ratio_on():
-    assert np.mean([overlap(6, seed) for seed in range(4)]) > 0.85
+    assert np.mean([overlap(6, seed) for seed in range(4)]) > 0.7
     assert np.mean([overlap(1.5, seed) for seed in range(4)]) < 0.4
 
 

@@ -14,7 +14,7 @@ all strengths around it and a smaller separation than a group that is all or not
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,8 +23,6 @@ import torch
 from whence.applications.blocks import Blocks, doubling, strongest_blocks
 
 LEAST = 10  # members; smaller sets (two or three near-duplicates) are a matter for leakage
-NOISE = 4.0  # separation of the luckiest sets of pure noise, whatever their size: 3.3 to 4.2
-_FLOOR = 1.0
 _SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)  # of a group, to which it may be trimmed
 _POLISHING = 10  # rounds at most
 _RANDOM = 8  # sets whose ties say how much the ties to any set differ
@@ -109,16 +107,15 @@ def apart(tie: torch.Tensor, h: torch.Tensor) -> tuple[float, float]:
     return float(inside.mean() - outside.mean()), float(outside.std())
 
 
-def evidence(separation: float, size: int, pool: int) -> float:
-    """Log-likelihood, in nats, by which a group of this size and separation explains its ties better than
-    noise: ``size (separation^2 - NOISE^2) / 2``, taken as `_FLOOR` nats for each example of the class at
-    least, below which sets of noise differ by chance."""
-    return max(size * (separation**2 - NOISE**2) / 2, 0.0) + _FLOOR * pool
+def evidence(separation: float, size: int) -> float:
+    """Log-likelihood, in nats, by which a group's mean shift explains the ties of its members: ``size
+    separation^2 / 2`` (normal ties)."""
+    return size * separation**2 / 2
 
 
-def separation_needed(nats: float, size: int, pool: int) -> float:
+def separation_needed(nats: float, size: int) -> float:
     """The separation with which a group of this size has so much evidence: `evidence` turned around."""
-    return float((2 * max(nats - _FLOOR * pool, 0.0) / size + NOISE**2) ** 0.5)
+    return (2 * nats / size) ** 0.5
 
 
 def candidate(
@@ -136,15 +133,14 @@ def candidate(
     if ties.spread() == 0:
         return None
     blocks = strongest_blocks(ties.w, doubling(len(pool), least, 0.5), restarts, seed)
-    best, most = None, (-np.inf, -np.inf)
+    best, most = None, -np.inf
     for size in blocks.sizes:
         h = torch.zeros(len(pool), dtype=torch.bool)
         h[blocks.best(int(size))] = True
         for _ in range(_POLISHING):
             tie = ties.to(h)
             gap, spread = apart(tie, h)
-            # Among sets without evidence the one that stands apart most.
-            value = (evidence(gap / spread, int(h.sum()), len(pool)), gap / spread) if spread > 0 else most
+            value = evidence(gap / spread, int(h.sum())) if spread > 0 else most
             if value > most:
                 best, most = h, value
             new = _nearer(tie, h, least)
@@ -168,7 +164,7 @@ def candidate(
         effect=gap * share,
         ratio=gap * share * len(order) ** 0.5 / ties.spread(),
         separation=gap / spread,
-        evidence=evidence(gap / spread, min(len(order), len(pool) - len(order)), len(pool)),
+        evidence=evidence(gap / spread, min(len(order), len(pool) - len(order))),
         pool=pool,
         tie=((tie - tie[~best].mean()) / spread).numpy(),
         stability=_stability(blocks),
@@ -185,16 +181,20 @@ def candidates(
 ) -> list[Candidate]:
     """The strongest candidate of each class and, one after the other from what is left, further ones.
 
+    Evidence of the best set grows with the examples to choose from. Classes of more than twice the usual size
+    are charged for that in proportion; up to twice is what poison may add to a class.
+
     weight : from positions ``(m,)`` to the ``(m, m)`` weights between them. pools : classes and the positions
     of their examples. sets : candidates for each class.
     """
     found = []
+    usual = np.median([len(pool) for _, pool in pools])
     for number, (label, pool) in enumerate(pools):
         for turn in range(sets):
             one = candidate(weight(pool), pool, label, restarts, seed + 1000 * number + turn)
             if one is None:
                 break
-            found.append(one)
+            found.append(replace(one, evidence=one.evidence * min(1.0, 2 * usual / len(one.pool))))
             pool = np.setdiff1d(pool, one.members)
     return found
 

@@ -102,10 +102,7 @@ def _detectable(natural: Sequence[Candidate], level: float) -> dict[int, float]:
     found = {}
     for size in sorted({size for one in natural for size in one.background}):
         gaps = [
-            separation_needed(needed, size, len(one.pool))
-            * one.background[size]
-            * len(one.pool)
-            / (len(one.pool) - size)
+            separation_needed(needed, size) * one.background[size] * len(one.pool) / (len(one.pool) - size)
             for one in natural
             if size in one.background
         ]

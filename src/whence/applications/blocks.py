@@ -192,17 +192,20 @@ class Search:
     def moved(
         self, links: torch.Tensor, out: torch.Tensor, into: torch.Tensor, use: torch.Tensor
     ) -> torch.Tensor:
-        """Links after the exchanges: by a product where many move, row by row where few do."""
+        """Links after the exchanges: by a product where many move, from their rows and columns where few do."""
         if int(use.sum()) > len(links) * 8:
             delta = torch.zeros_like(links)
             delta.scatter_add_(1, into, use.to(links.dtype)).scatter_add_(1, out, -use.to(links.dtype))
             return links + delta @ self.w + delta @ self.w.T - 2 * delta * self.diagonal
-        links = links.clone()
-        for restart, pair in use.nonzero().tolist():
-            for index, sign in ((int(into[restart, pair]), 1.0), (int(out[restart, pair]), -1.0)):
-                links[restart] += sign * (self.w[index] + self.w[:, index])
-                links[restart, index] -= sign * 2 * self.diagonal[index]
-        return links
+        restart, pair = use.nonzero(as_tuple=True)
+        at = torch.cat([into[restart, pair], out[restart, pair]])
+        sign = torch.ones(len(at), 1, dtype=links.dtype)
+        sign[len(restart) :] = -1
+        owner = torch.cat([restart, restart])
+        change = sign * (self.w.index_select(0, at) + self.w.index_select(1, at).T)
+        links = links.index_add(0, owner, change)
+        own = -2 * sign[:, 0] * self.diagonal[at]
+        return links.index_put_((owner, at), own, accumulate=True)
 
     def value(self, h: torch.Tensor, links: torch.Tensor, price: torch.Tensor) -> torch.Tensor:
         """J (r,) in float64."""

@@ -192,7 +192,7 @@ class Search:
     def moved(
         self, links: torch.Tensor, out: torch.Tensor, into: torch.Tensor, use: torch.Tensor
     ) -> torch.Tensor:
-        """Links after the exchanges: by a product where many move, from their rows and columns where few do."""
+        """Links after the exchanges: by a product where many move, else from their rows and columns."""
         if int(use.sum()) > len(links) * 8:
             delta = torch.zeros_like(links)
             delta.scatter_add_(1, into, use.to(links.dtype)).scatter_add_(1, out, -use.to(links.dtype))

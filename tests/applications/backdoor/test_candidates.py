@@ -10,7 +10,6 @@ from whence.applications.backdoor.candidates import (
     candidate,
     candidates,
     evidence,
-    separation_needed,
 )
 
 RNG = np.random.default_rng(0)
@@ -85,14 +84,20 @@ def test_nothing_to_search():
     assert candidate(np.zeros((60, 60), np.float32), np.arange(60), None, 4, 0) is None
 
 
-def test_evidence_and_back():
+def test_strength_and_the_support_it_takes():
     assert evidence(6.0, 20) == 360
-    assert separation_needed(evidence(7.3, 33), 33) == pytest.approx(7.3)
+    w, _ = planted()
+    found = candidate(w, np.arange(160), None, 8, 0)
+    assert found.strength == pytest.approx(found.evidence * found.support)
+    assert found.evidence == pytest.approx(evidence(found.separation, found.size))
+    needed = found.support_needed(found.strength, 20)
+    # d of 1.2 on 24 members; fewer members have to do more for each other
+    assert found.support < needed < 2 * found.support
 
 
 def test_a_class_of_many_is_charged_for_its_choice():
     w = np.random.default_rng(0).normal(size=(400, 400)).astype(np.float32)
     pools = [("large", np.arange(240)), *((i, np.arange(240 + 40 * i, 280 + 40 * i)) for i in range(4))]
     found = candidates(lambda at: w[np.ix_(at, at)], pools, 1, 4, 0)
-    logs = np.log([one.evidence for one in found])
-    assert logs[0] - logs[1:].mean() < 1
+    logs = np.log([one.strength for one in found])
+    assert logs[0] - logs[1:].mean() < 1.5

@@ -38,7 +38,8 @@ class Candidate:
     members : ``(size,)`` positions in the attribution, strongest tie first.
     effect : d, how much higher the weights between members are than those between a member and the rest.
     ratio : d sqrt(size) / sigma, sigma the spread of single centred weights in the class.
-    separation : as above. evidence : of the group, in nats (see `evidence`).
+    separation : as above. evidence : of the group, in nats (see `evidence`). charge : what its strength is
+    multiplied by, below 1 in a class much larger than the others.
     pool : ``(m,)`` positions searched; tie : ``(m,)`` their ties, in spreads of the rest, 0 on average there.
     stability : size -> mean share of the best set of that size that a search from elsewhere also ends with.
     background : size -> spread of the ties of the class to random sets of that size.
@@ -54,6 +55,7 @@ class Candidate:
     tie: np.ndarray
     stability: dict[int, float]
     background: dict[int, float]
+    charge: float = 1.0
 
     @property
     def size(self) -> int:
@@ -63,6 +65,19 @@ class Candidate:
     def support(self) -> float:
         """What all the other members do for one of them: (size - 1) d, in units of the output."""
         return (self.size - 1) * self.effect
+
+    @property
+    def strength(self) -> float:
+        """Evidence times support: a group has to be distinct and to matter. Small natural kinds are distinct,
+        loose large ones matter."""
+        return max(self.evidence * self.support, 0.0) * self.charge
+
+    def support_needed(self, strength: float, size: int) -> float:
+        """The support with which a group of this size in this class would have this strength."""
+        # effect = separation * spread of the ties, and strength grows with its third power
+        effect = self.background[size] * len(self.pool) / (len(self.pool) - size)
+        separation = (2 * strength / self.charge / (size * (size - 1) * effect)) ** (1 / 3)
+        return (size - 1) * separation * effect
 
 
 class Ties:
@@ -111,11 +126,6 @@ def evidence(separation: float, size: int) -> float:
     """Log-likelihood, in nats, by which a group's mean shift explains the ties of its members: ``size
     separation^2 / 2`` (normal ties)."""
     return size * separation**2 / 2
-
-
-def separation_needed(nats: float, size: int) -> float:
-    """The separation with which a group of this size has so much evidence: `evidence` turned around."""
-    return (2 * nats / size) ** 0.5
 
 
 def candidate(
@@ -181,8 +191,9 @@ def candidates(
 ) -> list[Candidate]:
     """The strongest candidate of each class and, one after the other from what is left, further ones.
 
-    Evidence of the best set grows with the examples to choose from. Classes of more than twice the usual size
-    are charged for that in proportion; up to twice is what poison may add to a class.
+    In noise the evidence of the best set grows like the number of examples to choose from, its support like
+    the root of that. Classes of more than twice the usual size are charged for it; up to twice is what poison
+    may add to a class.
 
     weight : from positions ``(m,)`` to the ``(m, m)`` weights between them. pools : classes and the positions
     of their examples. sets : candidates for each class.
@@ -194,7 +205,7 @@ def candidates(
             one = candidate(weight(pool), pool, label, restarts, seed + 1000 * number + turn)
             if one is None:
                 break
-            found.append(replace(one, evidence=one.evidence * min(1.0, 2 * usual / len(one.pool))))
+            found.append(replace(one, charge=min(1.0, 2 * usual / len(one.pool)) ** 1.5))
             pool = np.setdiff1d(pool, one.members)
     return found
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from whence.applications.backdoor.candidates import Candidate, separation_needed
+from whence.applications.backdoor.candidates import Candidate
 from whence.applications.backdoor.finding import Backdoor, Group
 from whence.applications.backdoor.null import Reproduced, critical
 from whence.evaluate.removals import columns_in
@@ -42,7 +42,7 @@ def concluded(
     p = p.copy()
     for i, check in checks.items():
         p[i] = max(p[i], 1.0 if check is None else check.p_value)
-    order = sorted(range(len(found)), key=lambda i: -found[i].evidence)
+    order = sorted(range(len(found)), key=lambda i: -found[i].strength)
     out = [i for i in order if p[i] <= level]
     groups = tuple(_group(found[i], attribution, float(p[i]), checks.get(i)) for i in order)
     members = np.concatenate([found[i].members for i in out]) if out else np.zeros(0, np.int64)
@@ -78,6 +78,7 @@ def _group(one: Candidate, attribution: Attribution, p: float, check: Reproduced
         ratio=one.ratio,
         separation=one.separation,
         evidence=one.evidence,
+        strength=one.strength,
         p_value=p,
         stability=one.stability,
         reproduced=check,
@@ -96,17 +97,13 @@ def _score(found: Sequence[Candidate], n: int) -> np.ndarray:
 
 def _detectable(natural: Sequence[Candidate], level: float) -> dict[int, float]:
     """Size -> D that would have stood out beside these natural groups."""
-    needed = critical([one.evidence for one in natural], level)
+    needed = critical([one.strength for one in natural], level)
     if not np.isfinite(needed):
         return {}
     found = {}
     for size in sorted({size for one in natural for size in one.background}):
-        gaps = [
-            separation_needed(needed, size) * one.background[size] * len(one.pool) / (len(one.pool) - size)
-            for one in natural
-            if size in one.background
-        ]
-        found[size] = float((size - 1) * np.median(gaps))
+        needs = [one.support_needed(needed, size) for one in natural if size in one.background]
+        found[size] = float(np.median(needs))
     return found
 
 
@@ -115,7 +112,7 @@ def _statement(
 ) -> str:
     first = groups[0]
     if out:
-        rest = groups[out].evidence
+        rest = groups[out].strength
         which = (
             f"A strong coherent group was found: {_name(first)}"
             if out == 1
@@ -123,7 +120,7 @@ def _statement(
         )
         return (
             f"{which}; each other member raises a member's {attribution.output} by {first.effect:.3g}, all "
-            f"together by {first.support:.3g}; it has {first.evidence / rest:.1f} times the evidence of the "
+            f"together by {first.support:.3g}; it is {first.strength / rest:.1f} times as strong as the "
             f"strongest group that does not stand out (p = {first.p_value:.2g})"
         )
     words = (
@@ -145,8 +142,8 @@ def _name(group: Group) -> str:
 
 def _table(groups: Sequence[Group]) -> Table:
     columns = (
-        "class", "examples", "of each", "of all", "d sqrt(p) / sigma", "separation", "evidence", "p",
-        "in the other half",
+        "class", "examples", "of each", "of all", "d sqrt(p) / sigma", "separation", "evidence", "strength",
+        "p", "in the other half",
     )  # fmt: skip
     rows = [
         (
@@ -157,6 +154,7 @@ def _table(groups: Sequence[Group]) -> Table:
             one.ratio,
             one.separation,
             one.evidence,
+            one.strength,
             one.p_value,
             None if one.reproduced is None else one.reproduced.effect,
         )
@@ -167,11 +165,11 @@ def _table(groups: Sequence[Group]) -> Table:
 
 def _chart(groups: Sequence[Group], natural: Sequence[Candidate], level: float) -> Chart:
     names = [f"{number + 1}: {_name(one)}" for number, one in enumerate(groups)]
-    series = [Series("evidence", names, [one.evidence for one in groups])]
-    needed = critical([one.evidence for one in natural], level)
+    series = [Series("strength", names, [one.strength for one in groups])]
+    needed = critical([one.strength for one in natural], level)
     if np.isfinite(needed):
         series.append(Series(f"needed for p = {level:g}", names, [needed] * len(names)))
-    return Chart("bars", series, "group", "evidence (nats)")
+    return Chart("bars", series, "group", "strength")
 
 
 def _examples(

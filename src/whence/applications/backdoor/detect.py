@@ -90,12 +90,12 @@ def backdoor(
     found = candidates(square, searched, -(-GROUPS // len(searched)), restarts, seed)
     if not found:
         raise InputError("attribution has no weights that vary within a class, so there are no groups in it.")
-    evidence = np.array([one.evidence for one in found])
-    p = natural(evidence)
+    strength = np.array([one.strength for one in found])
+    p = natural(strength)
     checks: dict[int, Reproduced | None] = {}
     if halves is not None:
         pool_of = dict(searched)
-        for i in [i for i in range(len(found)) if p[i] <= level or i == evidence.argmax()]:
+        for i in [i for i in range(len(found)) if p[i] <= level or i == strength.argmax()]:
             checks[i] = halves.check(pool_of[found[i].label], square.sign, restarts, seed)
     result = concluded(
         attribution, study, found, p, checks, level,

@@ -35,7 +35,8 @@ class Group(Result):
     separation : gap between the ties of members and of the rest of the class, in spreads of the latter; in
     pure
         noise the luckiest set has 3 to 4.
-    evidence : in nats, by which such a group explains the ties better than noise does; it orders the groups.
+    evidence : size separation^2 / 2, the log-likelihood that the group explains, in nats.
+    strength : evidence times support, by which groups are ordered and compared.
     p_value : of a natural group this far above the others of these data
     (`whence.applications.backdoor.null`).
     stability : size -> mean share of the best set of that size that a search from elsewhere ends with, too.
@@ -50,6 +51,7 @@ class Group(Result):
     ratio: float
     separation: float
     evidence: float
+    strength: float
     p_value: float
     stability: dict[int, float]
     reproduced: Reproduced | None = None

@@ -4,7 +4,7 @@ Any data have coherent groups: styles of a digit, near-duplicates, and in noise 
 planted group has to beat is therefore not zero but the natural groups of the same data; one or more from each
 class tell how strong those get. Two nulls, each enough to say "nothing":
 
-**Natural groups** (`natural`). The logarithms of the evidence of natural groups (`candidates.evidence`) are
+**Natural groups** (`natural`). The logarithms of the strengths of natural groups (`Candidate.strength`) are
 taken to be normal, and the strongest group is held against the mean and the spread of the others (Grubbs
 1950: Student's t, times the number of groups). Up to three groups may stand out together; most of the level
 is spent on one.
@@ -36,19 +36,19 @@ NARROWEST = (
 )
 
 
-def natural(evidence: Sequence[float] | np.ndarray) -> np.ndarray:
-    """``(m,)`` p-value of each group: that the strongest of as many natural groups has so much evidence.
+def natural(strength: Sequence[float] | np.ndarray) -> np.ndarray:
+    """``(m,)`` p-value of each group: that the strongest of as many natural groups is so strong.
 
     For the j strongest to stand out, number j must stand out from those below it, j = 1, 2, 3; of these p
     the smallest counts, each divided by its share of the level. A group below such a gap has p = 1.
 
     Parameters
     ----------
-    evidence : ``(m,)`` positive, of all groups found. With fewer than 6 nothing can be said and all p are 1.
+    strength : ``(m,)`` of all groups found. With fewer than 6 nothing can be said and all p are 1.
     """
-    values = np.asarray(evidence, np.float64)
+    values = np.asarray(strength, np.float64)
     order = np.argsort(-values, kind="stable")
-    logs = np.log(values[order])
+    logs = np.log(np.maximum(values[order], 1e-12))
     p = np.ones(len(values))
     for j in range(min(len(SHARES), len(values) - FEWEST), 0, -1):
         mean, spread, freedom = _rest(logs[j:])
@@ -57,12 +57,12 @@ def natural(evidence: Sequence[float] | np.ndarray) -> np.ndarray:
     return p
 
 
-def critical(evidence: Sequence[float] | np.ndarray, level: float) -> float:
-    """The evidence that one more group would need to be found at this level beside these natural ones."""
-    if len(evidence) < FEWEST:
+def critical(strength: Sequence[float] | np.ndarray, level: float) -> float:
+    """The strength that one more group would need to be found at this level beside these natural ones."""
+    if len(strength) < FEWEST:
         return math.inf
-    mean, spread, freedom = _rest(np.log(np.asarray(evidence, np.float64)))
-    tail = level * SHARES[0] / (len(evidence) + 1)
+    mean, spread, freedom = _rest(np.log(np.maximum(np.asarray(strength, np.float64), 1e-12)))
+    tail = level * SHARES[0] / (len(strength) + 1)
     return math.exp(mean + spread * student_quantile(freedom, 1 - tail))
 
 

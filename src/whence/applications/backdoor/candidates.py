@@ -69,8 +69,11 @@ class Candidate:
     @property
     def strength(self) -> float:
         """Evidence times support: a group has to be distinct and to matter. Small natural kinds are distinct,
-        loose large ones matter."""
-        return max(self.evidence * self.support, 0.0) * self.charge
+        loose large ones matter. A group of more than half of its class is as strong as the rest is: they are
+        one division."""
+        part = min(self.size, len(self.pool) - self.size)
+        effect = self.effect * (len(self.pool) - self.size) / (len(self.pool) - part)
+        return max(self.evidence * (part - 1) * effect, 0.0) * self.charge
 
     def support_needed(self, strength: float, size: int) -> float:
         """The support with which a group of this size in this class would have this strength."""

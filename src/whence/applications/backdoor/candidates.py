@@ -132,9 +132,15 @@ def evidence(separation: float, size: int) -> float:
 
 
 def candidate(
-    w: np.ndarray, pool: np.ndarray, label: Any, restarts: int, seed: int, least: int = LEAST
+    w: np.ndarray,
+    pool: np.ndarray,
+    label: Any,
+    restarts: int,
+    seed: int,
+    share: float = 0.5,
+    least: int = LEAST,
 ) -> Candidate | None:
-    """The set of a class with the most evidence, of sizes from `least` to half the class.
+    """The set of a class with the most evidence, of sizes from `least` to a share of the class.
 
     w : ``(m, m)`` weights of the class, positive helps. pool : ``(m,)`` positions of its examples.
 
@@ -145,7 +151,7 @@ def candidate(
     ties = Ties(w)
     if ties.spread() == 0:
         return None
-    blocks = strongest_blocks(ties.w, doubling(len(pool), least, 0.5), restarts, seed)
+    blocks = strongest_blocks(ties.w, doubling(len(pool), least, share), restarts, seed)
     best, most = None, -np.inf
     for size in blocks.sizes:
         h = torch.zeros(len(pool), dtype=torch.bool)
@@ -156,7 +162,7 @@ def candidate(
             value = evidence(gap / spread, int(h.sum())) if spread > 0 else most
             if value > most:
                 best, most = h, value
-            new = _nearer(tie, h, least)
+            new = _nearer(tie, h, least, max(least, int(share * len(pool))))
             if torch.equal(new, h):
                 break
             h = new
@@ -168,14 +174,14 @@ def candidate(
         best = ~best
     tie = ties.to(best)
     gap, spread = apart(tie, best)
-    share = len(pool) / (len(pool) - int(best.sum()))  # the means that were taken out hold the members, too
+    part = len(pool) / (len(pool) - int(best.sum()))  # the means that were taken out hold the members, too
     inside = torch.nonzero(best)[:, 0]
     order = inside[torch.argsort(-tie[inside], stable=True)].numpy()
     return Candidate(
         label=label,
         members=pool[order],
-        effect=gap * share,
-        ratio=gap * share * len(order) ** 0.5 / ties.spread(),
+        effect=gap * part,
+        ratio=gap * part * len(order) ** 0.5 / ties.spread(),
         separation=gap / spread,
         evidence=evidence(gap / spread, min(len(order), len(pool) - len(order))),
         pool=pool,
@@ -202,10 +208,11 @@ def candidates(
     of their examples. sets : candidates for each class.
     """
     found = []
+    share = min(0.5, 2 / sets)  # so that there is something left for as many sets
     usual = np.median([len(pool) for _, pool in pools])
     for number, (label, pool) in enumerate(pools):
         for turn in range(sets):
-            one = candidate(weight(pool), pool, label, restarts, seed + 1000 * number + turn)
+            one = candidate(weight(pool), pool, label, restarts, seed + 1000 * number + turn, share)
             if one is None:
                 break
             found.append(replace(one, charge=min(1.0, 2 * usual / len(one.pool)) ** 1.5))
@@ -213,10 +220,10 @@ def candidates(
     return found
 
 
-def _nearer(tie: torch.Tensor, h: torch.Tensor, least: int) -> torch.Tensor:
+def _nearer(tie: torch.Tensor, h: torch.Tensor, least: int, most: int) -> torch.Tensor:
     """The set of those whose tie is nearer the members' mean than the others', of a size within bounds."""
     new = tie > (tie[h].mean() + tie[~h].mean()) / 2
-    size = min(max(int(new.sum()), least), len(tie) // 2)
+    size = min(max(int(new.sum()), least), most)
     return torch.zeros_like(h).scatter_(0, tie.topk(size).indices, True)
 
 

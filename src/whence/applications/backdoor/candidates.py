@@ -24,6 +24,7 @@ from whence.applications.blocks import Blocks, doubling, strongest_blocks
 
 LEAST = 10  # members; smaller sets (two or three near-duplicates) are a matter for leakage
 _SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)  # of a group, to which it may be trimmed
+_CAP = 0.6  # of the usual size of a class: members that count for a group's strength
 _POLISHING = 10  # rounds at most
 _RANDOM = 8  # sets whose ties say how much the ties to any set differ
 
@@ -38,11 +39,8 @@ class Candidate:
     members : ``(size,)`` positions in the attribution, strongest tie first.
     effect : d, how much higher the weights between members are than those between a member and the rest.
     ratio : d sqrt(size) / sigma, sigma the spread of single centred weights in the class.
-    separation : as above. evidence : of the group, in nats (see `evidence`). charge : what its strength is
-    multiplied by, below 1 in a class much larger than the others.
-    pool : ``(m,)`` positions searched; tie : ``(m,)`` their ties, in spreads of the rest, 0 on average there.
-    stability : size -> mean share of the best set of that size that a search from elsewhere also ends with.
-    background : size -> spread of the ties of the class to random sets of that size.
+    separation : as above. evidence : of the group, in nats (see `evidence`).
+    cap : members that count for its strength.
     """
 
     label: Any
@@ -55,7 +53,7 @@ class Candidate:
     tie: np.ndarray
     stability: dict[int, float]
     background: dict[int, float]
-    charge: float = 1.0
+    cap: float = np.inf
 
     @property
     def size(self) -> int:
@@ -69,18 +67,24 @@ class Candidate:
     @property
     def strength(self) -> float:
         """Evidence times support: a group has to be distinct and to matter. Small natural kinds are distinct,
-        loose large ones matter. A group of more than half of its class is as strong as the rest is: they are
-        one division."""
+        loose large ones matter.
+
+        Both grow with the size. Of a group above `cap` only so many members are counted: the largest sets of
+        noise are found in the largest classes. A group of more than half of its class counts like the rest of
+        it, for the two are one division.
+        """
         part = min(self.size, len(self.pool) - self.size)
         effect = self.effect * (len(self.pool) - self.size) / (len(self.pool) - part)
-        return max(self.evidence * (part - 1) * effect, 0.0) * self.charge
+        counted = min(part, self.cap)
+        return max(evidence(self.separation, counted) * (counted - 1) * effect, 0.0)
 
     def support_needed(self, strength: float, size: int) -> float:
         """The support with which a group of this size in this class would have this strength."""
         # effect = separation * spread of the ties, and strength grows with its third power
-        effect = self.background[size] * len(self.pool) / (len(self.pool) - size)
-        separation = (2 * strength / self.charge / (size * (size - 1) * effect)) ** (1 / 3)
-        return (size - 1) * separation * effect
+        spread = self.background[size] * len(self.pool) / (len(self.pool) - size)
+        counted = min(size, self.cap)
+        separation = (2 * strength / (counted * (counted - 1) * spread)) ** (1 / 3)
+        return (size - 1) * separation * spread
 
 
 class Ties:
@@ -125,7 +129,7 @@ def apart(tie: torch.Tensor, h: torch.Tensor) -> tuple[float, float]:
     return float(inside.mean() - outside.mean()), float(outside.std())
 
 
-def evidence(separation: float, size: int) -> float:
+def evidence(separation: float, size: float) -> float:
     """Log-likelihood, in nats, by which a group's mean shift explains the ties of its members: ``size
     separation^2 / 2`` (normal ties)."""
     return size * separation**2 / 2
@@ -200,22 +204,18 @@ def candidates(
 ) -> list[Candidate]:
     """The strongest candidate of each class and, one after the other from what is left, further ones.
 
-    In noise the evidence of the best set grows like the number of examples to choose from, its support like
-    the root of that. Classes of more than twice the usual size are charged for it; up to twice is what poison
-    may add to a class.
-
     weight : from positions ``(m,)`` to the ``(m, m)`` weights between them. pools : classes and the positions
     of their examples. sets : candidates for each class.
     """
     found = []
     share = min(0.5, 2 / sets)  # so that there is something left for as many sets
-    usual = np.median([len(pool) for _, pool in pools])
+    cap = _CAP * float(np.median([len(pool) for _, pool in pools]))
     for number, (label, pool) in enumerate(pools):
         for turn in range(sets):
             one = candidate(weight(pool), pool, label, restarts, seed + 1000 * number + turn, share)
             if one is None:
                 break
-            found.append(replace(one, charge=min(1.0, 2 * usual / len(one.pool)) ** 1.5))
+            found.append(replace(one, cap=cap))
             pool = np.setdiff1d(pool, one.members)
     return found
 

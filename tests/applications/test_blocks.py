@@ -38,7 +38,7 @@ def test_no_swap_of_a_worst_member_for_a_best_outsider_is_left():
     w, _ = planted(60, 10)
     found = strongest_blocks(w, sizes=(9,), restarts=8)
     off = w - np.diag(np.diag(w))
-    price = (off.sum(1) + off.sum(0) - off.sum() / 60) * 8 / 59
+    price = off.sum(1) * 8 / 59
     for members in found.members[0]:
         gain = off[:, members].sum(1) + off[members].sum(0) - price
         worst = np.flatnonzero(members)[np.argsort(gain[members])[:8]]
@@ -67,17 +67,23 @@ def test_planted_block_is_found_among_rows_of_different_means():
     assert len(np.intersect1d(found.best(40), inside)) == 30
 
 
+@pytest.mark.parametrize("centre", ["rows", "both", "none"])
+def test_values_are_the_objective_however_centred(centre):
+    w, _ = planted(60, 10)
+    found = strongest_blocks(w, sizes=(12,), restarts=4, centre=centre)
+    for members, value in zip(found.members[0], found.value[0], strict=True):
+        assert value == pytest.approx(objective(w, members, centre), abs=1e-3)
+
+
 def test_rows_and_columns_of_any_mean_do_not_matter():
     w, inside = planted(120, 15, 1.6, spread=0)
     rng = np.random.default_rng(1)
     shifted = w + 3 * rng.normal(size=(120, 1)) + 3 * rng.normal(size=120)
     for k in (10, 15):
         members = np.isin(np.arange(120), inside[:k])
-        assert objective(shifted, members) == pytest.approx(objective(w, members), rel=0.05)
-    found = strongest_blocks(shifted.astype(np.float32), sizes=(15,), restarts=16)
+        assert objective(shifted, members, "both") == pytest.approx(objective(w, members, "both"), rel=0.05)
+    found = strongest_blocks(shifted.astype(np.float32), sizes=(15,), restarts=16, centre="both")
     assert sorted(found.best(15)) == sorted(inside)
-    everyone = np.ones(120, bool)
-    assert objective(shifted, everyone) == pytest.approx(0, abs=1e-6)
 
 
 def test_diagonal_and_order_do_not_matter():
@@ -106,6 +112,7 @@ def test_bad_input():
         (np.zeros((30, 30)), {"sizes": (1,)}, r"sizes is \(1,\)"),
         (np.zeros((30, 30)), {"sizes": (30,)}, "from 2 to 29"),
         (np.zeros((30, 30)), {"restarts": 0}, "restarts is 0"),
+        (np.zeros((30, 30)), {"centre": "columns"}, "centre is 'columns'"),
     ):
         with pytest.raises(InputError, match=words):
             strongest_blocks(weight, **options)

@@ -3,28 +3,31 @@
 Khaddaj et al. 2023 (arXiv 2307.10163), section 4: if a group carries the strongest feature of the data, its
 indicator maximises h^T W h among sets of its size. For a set h of k examples the objective here is
 
-    J(h) = sum_{i != j in h} (W_ij - r_i - c_j + m),
+    J(h) = sum_{i != j in h} (W_ij - r_i),      r_i the mean of row i, its diagonal left out,
 
-with r_i, c_j and m the means over the row, over the column and over all of W, its diagonal left out: what the
-members do for each other beyond what any example does for them and they do for any. An example that
-everything helps does not look like a member of a group, and nor does one that helps everything (errors of
-weights are shared by the targets of a column, so single columns are high or low by chance as well). Finding
-the maximum is NP-hard. From random sets the search exchanges many members at once for the outsiders that gain
-most, fewer and fewer as that stops helping, down to single swaps with their exact gain; a set is final when
-no swap of one of its worst members for one of the best outsiders raises J.
+what the members do for each other beyond what any set of k would do for them, so that an example that
+everything helps does not look like a member of a group. With ``centre="both"`` what an example does for
+everything is taken out as well, W_ij - r_i - c_j + m with c_j and m the means of the column and of all: the
+errors of weights are shared by the targets of a column, which makes single columns high or low by chance. On
+the other hand the columns of a small group in a large set are a little higher, which helps to find it; where
+their means can be trusted, "rows" finds more. Finding the maximum is NP-hard. From random sets the search
+exchanges many members at once for the outsiders that gain most, fewer and fewer as that stops helping, down
+to single swaps with their exact gain; a set is final when no swap of one of its worst members for one of the
+best outsiders raises J.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from whence.errors import InputError
 
+Centre = Literal["rows", "both", "none"]
 ROUNDS = 400  # exchanges of one restart at most
 PAIRS = 8  # worst members and best outsiders among which a single swap is chosen by its exact gain
 
@@ -71,6 +74,7 @@ def strongest_blocks(
     sizes: Sequence[int] | None = None,
     restarts: int = 64,
     seed: int = 0,
+    centre: Centre = "rows",
 ) -> Blocks:
     """Search for sets of each size with large J.
 
@@ -80,6 +84,7 @@ def strongest_blocks(
         diagonal does not count. It is read, not copied.
     sizes : default 10, 20, 40, ... up to n/4.
     restarts : random sets to start from, for each size.
+    centre : means that are taken out, "rows", "both" (rows and columns) or "none".
 
     Raises
     ------
@@ -97,34 +102,38 @@ def strongest_blocks(
         raise InputError(f"sizes is {tuple(chosen)}, but each must be from 2 to {n - 1}.")
     if restarts < 1:
         raise InputError(f"restarts is {restarts}, but it must be at least 1.")
-    return Search(w).blocks(chosen, restarts, seed)
+    return _Search(w, centre).blocks(chosen, restarts, seed)
 
 
-def objective(weight: np.ndarray, members: np.ndarray) -> float:
+def objective(weight: np.ndarray, members: np.ndarray, centre: Centre = "rows") -> float:
     """J of one set ``(n,)`` bool, computed from its definition."""
     w = np.array(weight, np.float64)
     np.fill_diagonal(w, 0)
     others = len(w) - 1
-    centred = w - w.sum(1, keepdims=True) / others - w.sum(0) / others + w.sum() / others / len(w)
-    np.fill_diagonal(centred, 0)
+    if centre != "none":
+        rows, columns, mean = w.sum(1, keepdims=True) / others, w.sum(0) / others, w.sum() / others / len(w)
+        w -= rows if centre == "rows" else rows + columns - mean
+    np.fill_diagonal(w, 0)
     inside = np.flatnonzero(members)
-    return float(centred[np.ix_(inside, inside)].sum())
+    return float(w[np.ix_(inside, inside)].sum())
 
 
-class Search:
+class _Search:
     """Exchanges for all restarts of one size together.
 
     `fee` ``(n,)`` is what an example is charged for each other member: the objective is the sum of a set's
     weights less (k - 1) times its members' fees.
     """
 
-    def __init__(self, w: torch.Tensor) -> None:
+    def __init__(self, w: torch.Tensor, centre: Centre) -> None:
         self.w = w
         self.diagonal = w.diagonal().clone()
         rows, columns = (w.sum(side, dtype=torch.float64) - self.diagonal.double() for side in (1, 0))
         others = len(w) - 1
-        # What a pair is charged for: its members' row and column means, less the mean of all.
-        self.fee = ((rows + columns - rows.mean()) / others).to(w.dtype)
+        fees = {"none": 0 * rows, "rows": rows, "both": rows + columns - rows.mean()}
+        if centre not in fees:
+            raise InputError(f"centre is {centre!r}, but it must be one of {', '.join(fees)}.")
+        self.fee = (fees[centre] / others).to(w.dtype)
 
     def blocks(self, sizes: Sequence[int], restarts: int, seed: int = 0) -> Blocks:
         """Climb from random sets of each size."""

@@ -20,8 +20,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from whence.applications.blocks import Blocks, doubling, strongest_blocks
+from whence.applications.blocks import Blocks, Centre, doubling, strongest_blocks
 
+CENTRES: tuple[Centre, ...] = ("rows", "both")  # either finds groups that the other misses
 LEAST = 10  # members; smaller sets (two or three near-duplicates) are a matter for leakage
 _SHARES = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)  # of a group, to which it may be trimmed
 _CAP = 0.6  # of the usual size of a class: members that count for a group's strength
@@ -155,11 +156,13 @@ def candidate(
     ties = Ties(w)
     if ties.spread() == 0:
         return None
-    blocks = strongest_blocks(ties.w, doubling(len(pool), least, share), restarts, seed)
+    sizes = doubling(len(pool), least, share)
+    searches = [strongest_blocks(ties.w, sizes, max(restarts // 2, 1), seed, centre) for centre in CENTRES]
+    starts = [blocks.best(size) for blocks in searches for size in sizes]
     best, most = None, -np.inf
-    for size in blocks.sizes:
+    for start in starts:
         h = torch.zeros(len(pool), dtype=torch.bool)
-        h[blocks.best(int(size))] = True
+        h[start] = True
         for _ in range(_POLISHING):
             tie = ties.to(h)
             gap, spread = apart(tie, h)
@@ -190,8 +193,8 @@ def candidate(
         evidence=evidence(gap / spread, min(len(order), len(pool) - len(order))),
         pool=pool,
         tie=((tie - tie[~best].mean()) / spread).numpy(),
-        stability=_stability(blocks),
-        background={int(size): _background(ties, int(size), seed) for size in blocks.sizes},
+        stability=_stability(searches),
+        background={int(size): _background(ties, int(size), seed) for size in sizes},
     )
 
 
@@ -241,11 +244,12 @@ def _trimmed(ties: Ties, h: torch.Tensor, least: int) -> torch.Tensor:
     return best
 
 
-def _stability(blocks: Blocks) -> dict[int, float]:
+def _stability(searches: Sequence[Blocks]) -> dict[int, float]:
+    """Size -> mean share of the best set of either search that its restarts end with."""
     shares = {}
-    for at, size in enumerate(blocks.sizes):
-        best = blocks.members[at, blocks.value[at].argmax()]
-        shares[int(size)] = float((blocks.members[at] & best).sum(1).mean() / size)
+    for at, size in enumerate(searches[0].sizes):
+        each = [(b.members[at] & b.members[at, b.value[at].argmax()]).sum(1).mean() for b in searches]
+        shares[int(size)] = float(np.mean(each) / size)
     return shares
 
 

@@ -36,7 +36,7 @@ FULL = {
     "restarts": 6,
     "timed_n": (1250, 2500, 5000),
     "timed_restarts": 64,
-    "rounds": 3,
+    "rounds": 2,
     "planned_n": 50_000,
     "classes": 10,
     "threads": 1,

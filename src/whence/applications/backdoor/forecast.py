@@ -7,9 +7,9 @@ the spread of the output over retrainings (difference of means). The p x p block
 
     d sqrt(p) / sigma = (D / sd f) sqrt(K a (1 - a) / p),
 
-and searches find it where that is 4 to 5, so that K = 64 p (sd f / D)^2 does at a = 1/2 and a ratio of 4. That
-is what noise asks for. To be called stronger than its like a group also has to beat the natural groups of the
-data, which more retrainings bring out as well; `Backdoor.detectable` says what that takes.
+and searches find it where that is 4 to 5, so that K = 64 p (sd f / D)^2 does at a = 1/2 and a ratio of 4.
+That is what noise asks for. To be called stronger than its like a group also has to beat the natural groups
+of the data, which more retrainings bring out as well; `Backdoor.detectable` says what that takes.
 """
 
 from __future__ import annotations

@@ -86,11 +86,13 @@ def _group(one: Candidate, attribution: Attribution, p: float, check: Reproduced
 
 
 def _score(found: Sequence[Candidate], n: int) -> np.ndarray:
-    """(n,) ties to the strongest candidate of each class; `found` has the strongest first."""
+    """(n,) how far each example belongs to the strongest candidate of its class, times that one's strength;
+    `found` has the strongest first."""
     score, done = np.zeros(n), set()
     for one in found:
         if one.label not in done:
-            score[one.pool] = one.tie
+            members = one.tie[np.isin(one.pool, one.members)]
+            score[one.pool] = one.strength * one.tie / members.mean()
             done.add(one.label)
     return score
 

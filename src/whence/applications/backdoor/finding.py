@@ -73,8 +73,9 @@ class Backdoor(Applied):
     members : ``(g,)`` positions in the attribution's training examples of the groups that stand out,
     strongest
         first; empty where none does. member_ids : their ids.
-    score : ``(n,)`` tie of each example to the strongest group of its class, in spreads of the rest of the
-        class: a ranking of all examples, also where nothing stands out.
+    score : ``(n,)`` how far an example belongs to the strongest group of its class (its tie, the members'
+    mean
+        being 1) times the strength of that group: a ranking of all examples, also where nothing stands out.
     detectable : size -> D: a group of that size whose members together raise each other's output by so much
         would have been found, however it is mixed with the rest; what a negative answer rules out.
     removal : what removing the members did, after `verify`.

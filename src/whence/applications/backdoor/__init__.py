@@ -10,42 +10,41 @@ from whence.applications.backdoor.defences import (
     spectral_signatures,
     whitened_outliers,
 )
+from whence.applications.backdoor.detect import backdoor
+from whence.applications.backdoor.finding import Backdoor, Group
+from whence.applications.backdoor.forecast import expected_ratio, retrainings_needed
 from whence.applications.backdoor.harden import Adversarial, Interpolated
 from whence.applications.backdoor.measure import AttackSuccess, attack_success
+from whence.applications.backdoor.null import Reproduced
+from whence.applications.backdoor.removal import Change, Removal
 from whence.applications.backdoor.triggers import Blend, Corners, Patch, Pixel, Split, Trigger
 
 __all__ = [
     "Adversarial",
     "AttackSuccess",
+    "Backdoor",
     "Blend",
+    "Change",
     "Corners",
+    "Group",
     "Interpolated",
     "Patch",
     "Pixel",
     "Poisoned",
+    "Removal",
+    "Reproduced",
     "Split",
     "Trigger",
     "activation_clustering",
     "at_random",
     "attack_success",
+    "backdoor",
     "baselines",
+    "expected_ratio",
     "losses",
     "poison",
+    "retrainings_needed",
     "self_influence",
     "spectral_signatures",
     "whitened_outliers",
-"""Backdoors: finding training examples that a common trigger holds together."""
-from whence.applications.backdoor.detect import backdoor
-from whence.applications.backdoor.finding import Backdoor, Group
-from whence.applications.backdoor.forecast import expected_ratio, retrainings_needed
-from whence.applications.backdoor.null import Reproduced
-from whence.applications.backdoor.removal import Change, Removal
-    "Backdoor",
-    "Change",
-    "Group",
-    "Removal",
-    "Reproduced",
-    "backdoor",
-    "expected_ratio",
-    "retrainings_needed",
 ]

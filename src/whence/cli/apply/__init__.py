@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import typer
 
-from whence.cli.apply import compare, embedding, groups, keep, leakage, linearity, mislabels, support
-from whence.cli.apply import backdoor, embedding, groups, leakage, support
+from whence.cli.apply import (
+    backdoor,
+    compare,
+    embedding,
+    groups,
+    keep,
+    leakage,
+    linearity,
+    mislabels,
+    support,
+)
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Put attributions to use: what holds a prediction up, what leaked, what is mislabelled.",
+    help="Put attributions to use: what holds a prediction up, what leaked, what is mislabelled or poisoned.",
 )
 
 app.command("support")(support.support)

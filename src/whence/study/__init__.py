@@ -2,6 +2,7 @@
 trains."""
 
 from whence.study.recipe import SGD, Adam, AdamW, Augment, Constant, Cosine, Erase, Recipe, Triangle
+from whence.study.recipe import SGD, Adam, AdamW, Augment, Constant, Cosine, Recipe, Stairs, Triangle
 from whence.study.study import Study
 from whence.study.trainer import Retrained, Trainer
 
@@ -15,6 +16,7 @@ __all__ = [
     "Erase",
     "Recipe",
     "Retrained",
+    "Stairs",
     "Study",
     "Trainer",
     "Triangle",

@@ -138,6 +138,24 @@ class Erase:
 
 
 @dataclass(frozen=True)
+class Stairs:
+    """The learning rate is multiplied by `ratio` after each of `count` equally long parts of the run, epochs
+    for example."""
+
+    ratio: float
+    count: int
+
+    def __post_init__(self) -> None:
+        _positive("ratio", self.ratio)
+        if self.count < 1:
+            raise InputError(f"count must be at least 1 part of the run, received {self.count}.")
+
+    def factor(self, step: int, total: int) -> float:
+        """Multiplier of the learning rate at `step` of `total` (0-based)."""
+        return self.ratio ** (step * self.count // total)
+
+
+@dataclass(frozen=True)
 class Augment:
     """Random changes to training images, drawn afresh each epoch: blank the rectangle of `erase`, mirror,
     shift by up to `translate` pixels (the edge is reflected), blank a square of side `cutout`. Targets stay
@@ -167,7 +185,7 @@ class Recipe:
         classes)``. Its random initial weights are governed by the training seed.
     epochs, batch_size : as usual; a batch is `batch_size` examples of the subset.
     optimizer : `SGD`, `Adam` or `AdamW`.
-    schedule : `Triangle`, `Cosine` or `Constant`.
+    schedule : `Triangle`, `Cosine`, `Stairs` or `Constant`.
     label_smoothing : share of the target probability spread over all classes.
     augment : `Augment` for images, or None.
     subset : ``"shorter"``: a run on a subset takes fewer steps (Ilyas et al. 2022); ``"weighted"``: it keeps
@@ -182,7 +200,7 @@ class Recipe:
     epochs: int
     batch_size: int
     optimizer: SGD | Adam | AdamW
-    schedule: Constant | Triangle | Cosine = Triangle()
+    schedule: Constant | Triangle | Cosine | Stairs = Triangle()
     label_smoothing: float = 0.0
     augment: Augment | None = None
     subset: str = "shorter"
@@ -240,7 +258,7 @@ class Recipe:
 
 _KINDS: dict[str, tuple[type, ...]] = {
     "optimizer": (SGD, Adam, AdamW),
-    "schedule": (Constant, Triangle, Cosine),
+    "schedule": (Constant, Triangle, Cosine, Stairs),
     "augment": (Augment, type(None)),
 }
 

@@ -104,6 +104,30 @@ def self_targets(study: Study) -> Study:
     return _checked(_copy(study), study.train, study.train, study.train_ids, study.train_ids)
 
 
+def joint_targets(study: Study) -> Study:
+    """The same study asking about its training examples, under their own ids, and then about its targets.
+
+    A target whose id is a training example's gets another: the next free numbers, or "target/ID" for names.
+    """
+    _need_labels(study)
+    train, targets = study.train, study.targets
+    if isinstance(train.inputs, np.ndarray):
+        inputs: Any = np.concatenate([train.inputs, targets.inputs])
+    else:
+        inputs = _cat(train.inputs, targets.inputs)
+    joined = Examples(
+        len(train) + len(targets), inputs, np.concatenate([np.asarray(train.labels), targets.labels])
+    )
+    own, others = study.train_ids, study.target_ids
+    if np.isin(others.astype(str), own.astype(str)).any() or own.dtype.kind != others.dtype.kind:
+        if own.dtype.kind in "iu":
+            others = int(own.max()) + 1 + np.arange(len(others))
+        else:
+            others = np.array([f"target/{identity}" for identity in others.tolist()])
+    ids = np.concatenate([own, others])
+    return _checked(_copy(study), train, joined, own, ids)
+
+
 def _need_labels(study: Study) -> None:
     if study.train.inputs is None or study.train.labels is None:
         raise InputError(

@@ -63,6 +63,34 @@ class Resident:
         return x.movedim(-1, -3)
 
 
+    def answers(self, index: torch.Tensor) -> torch.Tensor:
+        """What the examples at `index` are trained to be: their labels."""
+        return self.y[index]
+
+
+class Selected:
+    """Examples of a `Resident` chosen for each model of a stack, with answers of their own.
+
+    Parameters
+    ----------
+    points : positions in `data`, int64 ``(m, k)``; repeats are allowed.
+    answers : what the loss holds them against, ``(m, k, ...)``; by default their labels.
+    """
+
+    def __init__(self, data: Resident, points: torch.Tensor, answers: torch.Tensor | None = None) -> None:
+        self.data, self.points = data, points.to(data.y.device)
+        self.x, self.y = data.x, data.y
+        self._answers = data.y[self.points] if answers is None else answers.to(data.y.device)
+
+    def inputs(self, index: torch.Tensor, draws: Draws | None = None) -> torch.Tensor:
+        """Network inputs of choices number `index` ``(m, b)``."""
+        return self.data.inputs(self.points.gather(1, index), draws)
+
+    def answers(self, index: torch.Tensor) -> torch.Tensor:
+        """The answers of choices number `index` ``(m, b)``."""
+        return self._answers[torch.arange(len(index), device=index.device)[:, None], index]
+
+
 class OnDemand:
     """The inputs of `Resident`, not augmented, made anew each time they are asked for: nothing is held beside
     the study's own array, which may lie on disk (`numpy.memmap`).

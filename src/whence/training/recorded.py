@@ -31,7 +31,14 @@ def stacked_step(step: Step, state: State, batch: Batch, weights: torch.Tensor) 
 
 
 def _record(step: Step, state: State, batch: Batch, weights: torch.Tensor) -> Run:
-    single = Step(step.model, step.recipe, step.mixed, transformed=True)
+    single = Step(
+        step.model,
+        step.recipe,
+        step.mixed,
+        transformed=True,
+        objective=step.objective,
+        training=step.training,
+    )
     mapped = torch.func.vmap(single, in_dims=(0, Batch(0, 0, None), 0))  # type: ignore[arg-type]
 
     def run(state: State, x: torch.Tensor, y: torch.Tensor, lr: torch.Tensor, weights: torch.Tensor) -> State:

@@ -8,18 +8,26 @@ shape (the last of an epoch is filled up with weight 0), and every model draws f
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import torch
 
 from whence.errors import InputError
 from whence.training.batchnorm import has_foreign_batchnorm
-from whence.training.data import Draws, Resident
+from whence.training.data import Draws, Resident, Selected
+from whence.training.optimizers import initial_moments
 from whence.training.order import epochs, pool
 from whence.training.recorded import stacked_step
 from whence.training.step import Batch, State, Step, initial_state
 
 
 def train_stack(
-    step: Step, data: Resident, weights: torch.Tensor, seeds: list[int], steps: int | None = None
+    step: Step,
+    data: Resident | Selected,
+    weights: torch.Tensor,
+    seeds: list[int],
+    steps: int | None = None,
+    start: State | None = None,
 ) -> State:
     """Train a stack of networks that take the same number of steps; returns their states with a leading model
     axis.
@@ -29,9 +37,10 @@ def train_stack(
     weights : float ``(m, n)`` on the CPU; 0 leaves an example out.
     seeds : training seed of each model.
     steps : stop after so many steps (for measurements), None for the whole run.
+    start : go on from these states (see `stacked`) rather than from fresh initial weights.
     """
     recipe, device, size = step.recipe, data.y.device, step.recipe.batch_size
-    if has_foreign_batchnorm(step.model):
+    if step.training and has_foreign_batchnorm(step.model):
         raise InputError(
             "the network has batch-norm layers that ignore example weights, so it cannot be stacked; use "
             "whence.training.BatchNorm2d in their place, or the loop driver."
@@ -41,7 +50,7 @@ def train_stack(
     if len(totals) != 1:
         raise ValueError(f"models of one stack must take the same number of steps, received {sorted(totals)}")
     total = totals.pop()
-    state = _stack([_fresh(step, seed) for seed in seeds], device)
+    state = _stack([_fresh(step, seed) for seed in seeds], device) if start is None else start
     factors = [recipe.schedule.factor(i, total) for i in range(total)]
     rates = (recipe.optimizer.lr * torch.tensor(factors, dtype=torch.float64)).float().to(device)
     shape = tuple(data.x.shape[1:])
@@ -56,7 +65,7 @@ def train_stack(
             part = slice(start, start + size)
             index, present = order[:, part].contiguous(), share[:, part].contiguous()
             x = data.inputs(index, {k: v[:, part] for k, v in draws.items()})
-            y, lr = data.y[index], rates[done]
+            y, lr = data.answers(index), rates[done]
             state = stacked_step(step, state, Batch(x, y, lr), present)(state, x, y, lr, present)
             done += 1
             if done == steps:
@@ -68,6 +77,17 @@ def _fresh(step: Step, seed: int) -> State:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return initial_state(step.recipe.model(), step.recipe)
+
+
+def stacked(step: Step, models: Sequence[Mapping[str, torch.Tensor]], device: torch.device) -> State:
+    """The states of given models (all their tensors by name) before the first step of a further training."""
+    trained = {key for key, value in step.model.named_parameters() if value.requires_grad}
+    names = [key for key, _ in (*step.model.named_parameters(), *step.model.named_buffers())]
+    together = {key: torch.stack([model[key] for model in models]).to(device) for key in names}
+    parameters = {key: value for key, value in together.items() if key in trained}
+    buffers = {key: value for key, value in together.items() if key not in trained}
+    moments = initial_moments(step.recipe.optimizer, parameters)
+    return State(parameters, buffers, moments, torch.zeros(len(models), device=device))
 
 
 def _stack(states: list[State], device: torch.device) -> State:

@@ -7,6 +7,7 @@ drivers over this function.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -16,6 +17,10 @@ from whence.study.recipe import Recipe
 from whence.training.batchnorm import example_weights
 from whence.training.layout import channels_last_gradients, flattening
 from whence.training.optimizers import Rate, Tensors, initial_moments, update
+
+
+# Logits (b, classes) and what the examples are held against (b, ...), to losses (b,).
+Objective = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 class State(NamedTuple):
@@ -28,7 +33,8 @@ class State(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Inputs ``(b, ...)``, labels ``(b,)`` and its learning rate, a number or a tensor ``()``."""
+    """Inputs ``(b, ...)``, labels ``(b,)`` (what the objective wants, where there is one) and the learning
+    rate, a number or a tensor ``()``."""
 
     x: torch.Tensor
     y: torch.Tensor
@@ -57,6 +63,9 @@ class Step:
     transformed : take gradients by `torch.func`, so that the step can be mapped; without it plain autograd
         does the same a fifth faster (measured on small conv nets).
     graph : keep the graph of the gradient, so that autograd can go back through the step.
+    objective : the loss of each example, in place of the recipe's cross-entropy.
+    training : False runs the network in evaluation mode: batch norm keeps its statistics and depends on no
+        other example, dropout is off. For training given models further.
     """
 
     def __init__(
@@ -66,12 +75,15 @@ class Step:
         mixed: bool = False,
         transformed: bool = False,
         graph: bool = False,
+        objective: Objective | None = None,
+        training: bool = True,
     ) -> None:
-        self.model = model.train()
+        self.model = model.train(training)
         self.written = {key for key, _ in model.named_buffers()}
         self.recipe = recipe
         self.mixed = mixed
         self.transformed, self.graph = transformed, graph
+        self.objective, self.training = objective, training
         self.flattening = flattening(model)
         self.recordings: dict[Any, Any] = {}
 
@@ -113,7 +125,10 @@ class Step:
         ):
             logits = torch.func.functional_call(self.model, (parameters, buffers), (batch.x,))
         logits = logits if logits.dtype == torch.float64 else logits.float()
-        each = _cross_entropy(logits, batch.y, self.recipe.label_smoothing)
+        if self.objective is None:
+            each = cross_entropy(logits, batch.y, self.recipe.label_smoothing)
+        else:
+            each = self.objective(logits, batch.y)
         if weights is None:
             return each.mean(), buffers
         # "weighted" divides by the size of the batch, whatever was left out (Ilyas and Engstrom 2025, section
@@ -122,7 +137,7 @@ class Step:
         return (each * weights).sum() / size, buffers
 
 
-def _cross_entropy(logits: torch.Tensor, labels: torch.Tensor, smoothing: float) -> torch.Tensor:
+def cross_entropy(logits: torch.Tensor, labels: torch.Tensor, smoothing: float = 0.0) -> torch.Tensor:
     """Cross-entropy ``(b,)`` of logits ``(b, classes)``, as `torch.nn.functional.cross_entropy` with label
     smoothing.
 

@@ -72,8 +72,11 @@ class Finetuner:
                 f"models must hold the weights of the study's network by name, received {len(models)} models"
                 + (f" of which one lacks {lacking[0]!r} in the right shape." if lacking else ".")
             )
-        state = stacked(Step(self.network, self.recipe, training=False), models, self.device)
+        return self._cast(
+            stacked(Step(self.network, self.recipe, training=False), models, self.device)
+        )
 
+    def _cast(self, state: State) -> State:
         def cast(group: Tensors) -> Tensors:
             return {k: v.to(self.dtype) if v.is_floating_point() else v for k, v in group.items()}
 
@@ -97,8 +100,10 @@ class Finetuner:
 
     def retrain(self, mask: torch.Tensor, seeds: list[int]) -> State:
         """Train from the start on the examples where `mask` ``(n,)`` is True, as the recipe says."""
-        step = Step(copy.deepcopy(self.network), self.recipe)
-        return train_stack(step, self.data, mask.float().expand(len(seeds), -1).contiguous(), seeds)
+        step = Step(copy.deepcopy(self.network).float(), self.recipe)
+        data = Resident(self.study.train, self.study.train, self.device)
+        weights = mask.float().expand(len(seeds), -1).contiguous()
+        return self._cast(train_stack(step, data, weights, seeds))
 
     def teach(
         self,

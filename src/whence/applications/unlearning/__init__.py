@@ -26,4 +26,43 @@ __all__ = [
     "klom_values",
     "suggest_bins",
     "ulira",
+"""Unlearning: a trained model made to forget some of its training examples, as if retrained without them.
+One method a file, all with one interface: ``method.unlearn(model, study, forget)``. `Experiment` makes base
+models, oracles (retrained without the forget set) and unlearned models by the hundred, in banks.
+"""
+from whence.applications.unlearning.ascent import Ascent
+from whence.applications.unlearning.ascent_descent import AscentDescent
+from whence.applications.unlearning.base import Cost, Edit, Unlearn
+from whence.applications.unlearning.descent import Descent
+from whence.applications.unlearning.direct import DatamodelDirect
+from whence.applications.unlearning.distillation import Distillation
+from whence.applications.unlearning.effects import two_class_logits
+from whence.applications.unlearning.experiment import Experiment, Outputs
+from whence.applications.unlearning.matching import DatamodelMatching, Matching, OracleMatching
+from whence.applications.unlearning.random_labels import RandomLabels
+from whence.applications.unlearning.request import Request, examined
+from whence.applications.unlearning.retraining import Retraining
+from whence.applications.unlearning.scale import fit_scale
+from whence.applications.unlearning.scrub import Scrub
+from whence.applications.unlearning.ssd import SSD
+    "SSD",
+    "Ascent",
+    "AscentDescent",
+    "Cost",
+    "DatamodelDirect",
+    "DatamodelMatching",
+    "Descent",
+    "Distillation",
+    "Edit",
+    "Experiment",
+    "Matching",
+    "OracleMatching",
+    "RandomLabels",
+    "Request",
+    "Retraining",
+    "Scrub",
+    "Unlearn",
+    "examined",
+    "fit_scale",
+    "two_class_logits",
 ]

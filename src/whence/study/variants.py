@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from whence.study.outputs import check_outputs
 
 if TYPE_CHECKING:
     from whence.study.study import Study
+    from whence.study.trainer import Trainer
 
 
 def with_outputs(study: Study, outputs: Sequence[str]) -> Study:
@@ -26,6 +27,22 @@ def with_outputs(study: Study, outputs: Sequence[str]) -> Study:
     _need_labels(study)
     changed = _copy(study)
     changed.outputs = check_outputs(tuple(outputs))
+    return changed
+
+
+def with_trainer(
+    study: Study, make: Callable[[Study, str | None], Trainer], method: Mapping[str, Any]
+) -> Study:
+    """The same study with models made in another way.
+
+    Parameters
+    ----------
+    make : gives the trainer, from the study and a device.
+    method : a JSON-able description of that way, for the fingerprint.
+    """
+    changed = _copy(study)
+    changed._make_trainer = lambda asked, device: make(asked, device)
+    changed._method = dict(method)
     return changed
 
 

@@ -15,12 +15,13 @@ from whence.study.variants import joint_targets, with_outputs
 if TYPE_CHECKING:
     from whence.study import Study
 
+OUTPUTS = ("margin", "margin_max", "logits")
 _DRAWS = 0xF06E7  # keeps what is drawn for a request apart from what trains the models
 
 
 def examined(study: Study) -> Study:
     """The study in which unlearning is looked at: its targets are the training examples and then the targets,
-    its outputs margin and logits.
+    its outputs margin, margin_max (which tells what is right) and logits.
 
     Attributions, oracles and unlearned models of a request are all of this one study. A study that has this
     form already comes back as it is.
@@ -34,9 +35,9 @@ def examined(study: Study) -> Study:
     whole = bool(np.isin(study.train_ids, study.target_ids).all()) and study.target_ids.dtype.kind == (
         study.train_ids.dtype.kind
     )
-    if whole and {"margin", "logits"} <= set(study.outputs):
+    if whole and set(OUTPUTS) <= set(study.outputs):
         return study
-    return with_outputs(study if whole else joint_targets(study), ("margin", "logits"))
+    return with_outputs(study if whole else joint_targets(study), OUTPUTS)
 
 
 @dataclass(frozen=True)

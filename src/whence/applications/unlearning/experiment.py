@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -17,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from whence.applications.unlearning.base import Cost, Edit, Unlearn
+from whence.applications.unlearning.base import Edit, Unlearn
+from whence.applications.unlearning.certificate import Certificate, certify
+from whence.applications.unlearning.outputs import Outputs, Part
 from whence.applications.unlearning.request import Request, examined
 from whence.errors import InputError
 from whence.evaluate.removals import FRESH
@@ -33,34 +34,6 @@ if TYPE_CHECKING:
     from whence.study import Study
 
 
-@dataclass(frozen=True)
-class Outputs:
-    """Margins of the models of one request, for every target of the examined study.
-
-    Attributes
-    ----------
-    method, cost : what was done, and what one model took.
-    unlearned, oracles, pretrained : margins ``(models, targets)`` after unlearning, of models retrained
-        without the forget set, and before unlearning. Models whose margins are not finite are left out.
-    unlearned_right, oracles_right, pretrained_right : whether the prediction was right, of the same shapes.
-    forget, retain, validation : positions among the targets; validation are the study's own targets.
-    failed : unlearned models without finite outputs.
-    """
-
-    method: str
-    cost: Cost
-    unlearned: np.ndarray = field(repr=False)
-    oracles: np.ndarray = field(repr=False)
-    pretrained: np.ndarray = field(repr=False)
-    unlearned_right: np.ndarray = field(repr=False)
-    oracles_right: np.ndarray = field(repr=False)
-    pretrained_right: np.ndarray = field(repr=False)
-    forget: np.ndarray = field(repr=False)
-    retain: np.ndarray = field(repr=False)
-    validation: np.ndarray = field(repr=False)
-    failed: int = 0
-
-
 class Experiment:
     """Models of a study to unlearn with, and oracles to judge by.
 
@@ -69,7 +42,8 @@ class Experiment:
     study : with a Recipe; looked at as `examined(study)`.
     models : base models, and oracles of each request, to judge by.
     to : folder of the banks; run the same again to resume.
-    spare : further oracles of each request that judge nothing, for `OracleMatching`.
+    spare : further oracles of each request, for the floor (as many as `models` give it at full size) and for
+        `OracleMatching`, which may not match those that judge it.
     seed : of the base models; oracles have seeds of their own.
     together : models unlearned in one stack.
     device, workers, progress : as in `whence.retrain`. Unlearning runs in this process.
@@ -145,28 +119,58 @@ class Experiment:
         name = f"{method.name.replace(' ', '-')}-{_key(request)}-{fingerprint(said)[:8]}"
         return self._retrained(request.forget.tolist(), self.models, self.seed, name, checkpoints, made)
 
-    def outputs(self, method: Unlearn, forget: Sequence[Any]) -> Outputs:
-        """Everything that judges `method` on a request, made where it is not there yet."""
+    def parts(self, method: Unlearn, forget: Sequence[Any]) -> dict[str, Part]:
+        """Everything that judges `method` on a request, made where it is not there yet, for `certify`.
+
+        Spare oracles, where there are two or more, are the second set that gives the floor. Models without
+        finite outputs are left out; `Bank.errors` of `unlearned` tells how many.
+        """
         request = Request.of(self.study, forget)
         method.check(request)
-        found: dict[str, Any] = {}
-        banks = {"pretrained": self.bases(), "oracles": self.oracles(forget)}
-        banks["unlearned"] = self.unlearned(method, forget)
-        for name, bank in banks.items():
-            for what, output in (("", "margin"), ("_right", "margin_max")):
-                sample = bank.select(None, output)
-                values = sample.outputs[sample.rows < self.models]
-                found[name + what] = values > 0 if what else values
+        oracles, judging = self.oracles(forget), range(self.models)
+        sides = {
+            "unlearned": self._outputs(self.unlearned(method, forget), judging),
+            "oracles": self._outputs(oracles, judging),
+            "before": self._outputs(self.bases(), judging),
+        }
+        if self.spare >= 2:
+            sides["oracles_again"] = self._outputs(oracles, self.spare_rows)
+        return {
+            name: Part(
+                **{
+                    side: Outputs(found.margin[:, at], found.correct[:, at]) for side, found in sides.items()
+                },
+                ids=self.study.target_ids[at],
+            )
+            for name, at in self.points(request).items()
+        }
+
+    def points(self, request: Request) -> dict[str, np.ndarray]:
+        """Positions among the targets of the forget set, of what is kept, and of the study's own targets."""
         position = {identity: i for i, identity in enumerate(self.study.target_ids.tolist())}
         own = np.array([position[identity] for identity in self.study.train_ids.tolist()])
-        return Outputs(
+        return {
+            "forget": own[request.forget],
+            "retain": own[request.retain],
+            "validation": np.setdiff1d(np.arange(len(position)), own),
+        }
+
+    def _outputs(self, bank: Bank, rows: Sequence[int]) -> Outputs:
+        sample = bank.select(None, "margin")
+        chosen = np.isin(sample.rows, list(rows))
+        return Outputs(sample.outputs[chosen], bank.select(None, "margin_max").outputs[chosen] > 0)
+
+    def certify(self, method: Unlearn, forget: Sequence[Any], bins: int | None = None) -> Certificate:
+        """The certificate of `method` on a request."""
+        cost = method.cost(self.study, forget)
+        return certify(
+            self.parts(method, forget),
+            self.study,
+            forget,
             method=method.name,
-            cost=method.cost(self.study, forget),
-            **found,
-            forget=own[request.forget],
-            retain=own[request.retain],
-            validation=np.setdiff1d(np.arange(len(position)), own),
-            failed=self.models - len(found["unlearned"]),
+            cost=cost.share,
+            attribution_cost=cost.before or None,
+            bins=bins,
         )
 
     def _retrained(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from whence.applications.unlearning.forget_sets import check_forget
 from whence.errors import InputError
 from whence.study.variants import joint_targets, with_outputs
 
@@ -70,25 +71,7 @@ class Request:
             raise InputError(
                 f"models are unlearned by the engine, so the study needs a Recipe, received {study!r}."
             )
-        ids = np.asarray(forget).reshape(-1).tolist()
-        if not ids:
-            raise InputError("forget is empty; name at least one training example by its id.")
-        position = {identity: i for i, identity in enumerate(study.train_ids.tolist())}
-        unknown = [identity for identity in ids if identity not in position]
-        if unknown:
-            known = ", ".join(map(repr, study.train_ids[:3].tolist()))
-            raise InputError(
-                f"forget names {unknown[0]!r}{f' and {len(unknown) - 1} more' if len(unknown) > 1 else ''}, "
-                f"which is not in the training set; ids look like {known}."
-            )
-        if len(set(ids)) < len(ids):
-            raise InputError("forget names a training example twice; name each once.")
-        if len(ids) == study.n:
-            raise InputError(
-                f"forget names all {study.n} training examples; without them there is nothing to train on, "
-                "so name fewer."
-            )
-        gone = np.sort(np.array([position[identity] for identity in ids], dtype=np.int64))
+        gone = check_forget(study, forget)
         return cls(study, gone, np.setdiff1d(np.arange(study.n), gone))
 
     @property

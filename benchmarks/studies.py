@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 import whence
 from benchmarks.harness import RUNS
 from whence.training import bag_of_embeddings, conv_net, logistic_regression, mlp
@@ -122,6 +124,42 @@ def cifar2(n: int = 2000, targets: int = 500, epochs: int = 8) -> whence.Study:
         precision="float32",
     )
     return _study(data, recipe, "CIFAR-2, conv net")
+
+
+def cifar_tails(
+    sizes: tuple[int, int, int] = (480, 100, 20), targets: int = 500, epochs: int = 20, width: int = 16
+) -> tuple[whence.Study, np.ndarray]:
+    """Six classes of CIFAR-10 in two, each with a long tail of sub-classes: cat, deer and truck against dog,
+    horse and automobile, so many of each; and the sub-class of each training example.
+
+    A conv net that learns all of it by heart.
+    """
+    names = (("cat", "deer", "truck"), ("dog", "horse", "automobile"))
+    data = whence.datasets.cifar10(classes=[name for side in names for name in side], batches=(1, 2))
+    rng = np.random.default_rng(0)
+    counts = np.array([*sizes, *sizes])
+    train = np.concatenate(
+        [rng.choice(np.flatnonzero(data.train_y == c), count, False) for c, count in enumerate(counts)]
+    )
+    shares = np.maximum(counts * targets // counts.sum(), 10)
+    test = np.concatenate(
+        [rng.choice(np.flatnonzero(data.test_y == c), count, False) for c, count in enumerate(shares)]
+    )
+    train, test = rng.permutation(train), rng.permutation(test)
+    recipe = whence.Recipe(
+        partial(conv_net, (3, 32, 32), 2, width),
+        epochs=epochs,
+        batch_size=64,
+        optimizer=whence.SGD(0.03, momentum=0.9, nesterov=True, weight_decay=5e-4),
+    )
+    study = whence.Study(
+        train=(data.train_x[train], data.train_y[train] // 3),
+        targets=(data.test_x[test], data.test_y[test] // 3),
+        recipe=recipe,
+        classes=["/".join(side) for side in names],
+        name="CIFAR-10 in two classes with long tails",
+    )
+    return study, np.array([name for side in names for name in side])[data.train_y[train]]
 
 
 def sst2(n: int = 3000, targets: int = 500) -> whence.Study:

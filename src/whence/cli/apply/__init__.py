@@ -19,6 +19,8 @@ from whence.cli.apply import (
 app = typer.Typer(
     no_args_is_help=True,
     help="Put attributions to use: what holds a prediction up, what leaked, what is mislabelled or poisoned.",
+from whence.cli.apply import embedding, groups, keep, leakage, linearity, support, unlearn
+    no_args_is_help=True, help="Put attributions to use: what holds a prediction up, what leaked, unlearning."
 )
 
 app.command("support")(support.support)
@@ -30,3 +32,4 @@ app.command("keep")(keep.keep)
 app.command("mislabels")(mislabels.mislabels)
 app.command("compare")(compare.compare)
 app.command("backdoor")(backdoor.backdoor)
+app.command("unlearn")(unlearn.unlearn)

@@ -29,7 +29,7 @@ METHODS = {
     "ascent": Ascent(1e-2, 2, 8),
     "ascent and descent": AscentDescent(1e-2, 2, 1, 4, 8),
     "scrub": Scrub(1e-2, 2, 1, forget_batch=4, batch_size=8),
-    "ssd": SSD(0.5, 0.5),
+    "ssd": SSD(1e-4, 1e-4),
     "random labels": RandomLabels(1e-2, 2, 8, keeping=2),
     "distillation": Distillation(1e-2, 2, 8, keeping=2),
     "retraining": Retraining(),

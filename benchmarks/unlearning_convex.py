@@ -31,7 +31,8 @@ class Problem:
     """A convex study with its optimum on everything and on the retain set, float64 ``(2, d)`` each.
 
     `hessian` is that of the training loss on the retain set, at its optimum, along centred weights; `decay`
-    the weight decay of the training loss, `answers` what training holds the retain set against (None: labels).
+    the weight decay of the training loss, `answers` what training holds the retain set against (None:
+    labels).
     """
 
     name: str
@@ -164,9 +165,7 @@ def race(problem: Problem, forgetting: int = 5, keeping: int = 20, most: int = 2
     request = Request.of(problem.study, problem.forget)
     tuner = Finetuner(problem.study, dtype=torch.float64)
     start = {"weight": torch.as_tensor(problem.whole)}
-    method = DatamodelMatching(
-        attribution=problem.attribution(), forgetting=forgetting, keeping=keeping
-    )
+    method = DatamodelMatching(attribution=problem.attribution(), forgetting=forgetting, keeping=keeping)
     state = tuner.load([start])
     drawn = request.drawn([0], forgetting, keeping * len(problem.forget))
     q = problem.x[drawn[0].numpy()]

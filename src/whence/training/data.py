@@ -62,7 +62,6 @@ class Resident:
             )
         return x.movedim(-1, -3)
 
-
     def answers(self, index: torch.Tensor) -> torch.Tensor:
         """What the examples at `index` are trained to be: their labels."""
         return self.y[index]

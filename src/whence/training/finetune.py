@@ -27,6 +27,7 @@ from whence.training.trainer import RecipeTrainer
 if TYPE_CHECKING:
     from whence.study.study import Study
 
+CONSTANT = Constant()
 _FED = 4_000_000  # numbers fed to the stack at once
 _GRADIENTS = 32_000_000  # numbers in per-example gradients held at once
 
@@ -43,9 +44,7 @@ class Finetuner:
     InputError : a study without a Recipe, whose way of training is not known to the engine.
     """
 
-    def __init__(
-        self, study: Study, device: str | None = None, dtype: torch.dtype = torch.float32
-    ) -> None:
+    def __init__(self, study: Study, device: str | None = None, dtype: torch.dtype = torch.float32) -> None:
         if study.recipe is None:
             raise InputError(
                 f"models are trained further by the engine, so the study needs a Recipe, received {study!r}."
@@ -72,9 +71,7 @@ class Finetuner:
                 f"models must hold the weights of the study's network by name, received {len(models)} models"
                 + (f" of which one lacks {lacking[0]!r} in the right shape." if lacking else ".")
             )
-        return self._cast(
-            stacked(Step(self.network, self.recipe, training=False), models, self.device)
-        )
+        return self._cast(stacked(Step(self.network, self.recipe, training=False), models, self.device))
 
     def _cast(self, state: State) -> State:
         def cast(group: Tensors) -> Tensors:
@@ -116,7 +113,7 @@ class Finetuner:
         epochs: int,
         batch_size: int,
         optimizer: SGD | Adam,
-        schedule: Constant | Triangle | Cosine | Stairs = Constant(),
+        schedule: Constant | Triangle | Cosine | Stairs = CONSTANT,
     ) -> State:
         """The stack after training on `points`, shuffled anew in each epoch.
 

@@ -18,7 +18,6 @@ from whence.training.batchnorm import example_weights
 from whence.training.layout import channels_last_gradients, flattening
 from whence.training.optimizers import Rate, Tensors, initial_moments, update
 
-
 # Logits (b, classes) and what the examples are held against (b, ...), to losses (b,).
 Objective = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 

@@ -1,4 +1,5 @@
-"""Where the answer is known: exact datamodels lead matching to the oracle, in the steps that curvature says."""
+"""Where the answer is known: exact datamodels lead matching to the oracle, in the steps that curvature
+says."""
 
 import pytest
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tests.applications.unlearning.studies import FORGET, N, TARGETS, attribution, study
+from tests.applications.unlearning.studies import FORGET, TARGETS, N, attribution, study
 from whence.applications.unlearning import (
     Ascent,
     DatamodelDirect,
@@ -17,9 +17,7 @@ from whence.errors import InputError
 
 @pytest.fixture(scope="module")
 def experiment(tmp_path_factory):
-    return Experiment(
-        study(), 20, spare=20, to=tmp_path_factory.mktemp("experiment"), together=5, workers=0
-    )
+    return Experiment(study(), 20, spare=20, to=tmp_path_factory.mktemp("experiment"), together=5, workers=0)
 
 
 def test_unlearned_models_are_the_base_models_changed(experiment):
@@ -33,9 +31,9 @@ def test_unlearned_models_are_the_base_models_changed(experiment):
         np.testing.assert_allclose(value, alone[0][key], rtol=1e-3, atol=1e-5)
     logits = method.predict([bases.checkpoint(7)], experiment.study, FORGET, seeds=[int(seeds[7])])
     labels = experiment.study.target_labels
-    from whence.study.outputs import margin
-
     import torch
+
+    from whence.study.outputs import margin
 
     own = margin(logits[0], torch.as_tensor(labels))
     np.testing.assert_allclose(bank.outputs_of("margin", rows=[7])[0], own, rtol=1e-3, atol=1e-4)
@@ -101,7 +99,9 @@ def test_bad_input(experiment, tmp_path):
     with pytest.raises(InputError, match="changes no weights"):
         experiment.unlearned(DatamodelDirect(attribution=attribution(experiment.study)), FORGET, 1)
     with pytest.raises(InputError, match="right only up to scale"):
-        experiment.parts(DatamodelMatching(attribution=attribution(experiment.study, calibrated=False)), FORGET)
+        experiment.parts(
+            DatamodelMatching(attribution=attribution(experiment.study, calibrated=False)), FORGET
+        )
     import whence
 
     plain = whence.Study.from_function(lambda mask, seed: mask[:2] * 1.0, n=4, targets=2)

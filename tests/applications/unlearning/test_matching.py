@@ -76,9 +76,7 @@ def test_ids_decide_not_positions():
         calibrated=True,
     )
     models = bases(subject, 1)
-    one, other = (
-        DatamodelDirect(attribution=a).predict(models, subject, FORGET) for a in (scores, turned)
-    )
+    one, other = (DatamodelDirect(attribution=a).predict(models, subject, FORGET) for a in (scores, turned))
     torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5)
 
 
@@ -184,7 +182,9 @@ def test_a_scale_is_fitted_on_held_out_retrainings(tmp_path):
 
     subject = whence.Study.from_function(run, n=12, targets=5)
     bank = whence.retrain(subject, 200, validation=0.2, to=tmp_path / "b.zarr", workers=0, progress=False)
-    half = Attribution(effects / 2.5, output="output", target_ids=range(5), train_ids=range(12), method="half")
+    half = Attribution(
+        effects / 2.5, output="output", target_ids=range(5), train_ids=range(12), method="half"
+    )
     scaled = fit_scale(half, bank)
     told = scaled.provenance["scale"]
     assert told["interval"][0] < 2.5 < told["interval"][1] and told["value"] == pytest.approx(2.5, rel=0.05)
@@ -201,5 +201,3 @@ def test_a_scale_is_fitted_on_held_out_retrainings(tmp_path):
     few = whence.retrain(subject, 30, validation=0.2, to=tmp_path / "few.zarr", workers=0, progress=False)
     with pytest.raises(InputError, match="needs 8 or more"):
         fit_scale(half, few)
-
-

@@ -161,7 +161,9 @@ def test_objectives():
     labels = torch.tensor([0, 1, 2, 0, 1])
     ce = nn.functional.cross_entropy(logits, labels, reduction="none")
     torch.testing.assert_close(objectives.Ascent()(logits, labels), -ce)
-    shifted = logits + torch.randn(5, 1, dtype=torch.float64)  # softmax does not see it, and nor does matching
+    shifted = logits + torch.randn(
+        5, 1, dtype=torch.float64
+    )  # softmax does not see it, and nor does matching
     squares = objectives.CentredSquares()
     torch.testing.assert_close(squares(logits, teacher), squares(shifted, teacher))
     assert squares(logits, objectives.centred(logits)).abs().max() < 1e-15

@@ -1,4 +1,5 @@
-"""Ascent and descent by turns: away from the forget set in the first epochs, down on the retain set in all."""
+"""Ascent and descent by turns: away from the forget set in the first epochs, down on the retain set in
+all."""
 
 from __future__ import annotations
 
@@ -40,9 +41,7 @@ class AscentDescent(Edit):
     def edit(self, tuner: Finetuner, state: State, request: Request, seeds: list[int]) -> State:
         """See `Edit.edit`."""
         models, optimizer = len(seeds), SGD(self.lr, self.momentum)
-        forget, retain = (
-            request.everywhere(part, models) for part in (request.forget, request.retain)
-        )
+        forget, retain = (request.everywhere(part, models) for part in (request.forget, request.retain))
         for epoch in range(self.epochs):
             turns = [(retain, None, self.batch_size)]
             if epoch < self.ascents:

@@ -69,7 +69,7 @@ class Unlearn(abc.ABC):
     def cost(self, study: Study, forget: Sequence[Any]) -> Cost:
         """What unlearning one model costs."""
 
-    def check(self, request: Request) -> None:
+    def check(self, request: Request) -> None:  # noqa: B027  # most methods can serve any request
         """Raise `InputError` if this method cannot serve the request; before anything is trained."""
 
     @classmethod

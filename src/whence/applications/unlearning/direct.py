@@ -1,4 +1,5 @@
-"""Datamodel-direct: the old model's outputs, corrected by what an attribution says the forget set did to them.
+"""Datamodel-direct: the old model's outputs, corrected by what an attribution says the forget set did to
+them.
 
 Georgiev et al. 2024 (arXiv 2410.23232), "DM-Direct". No weight changes: it answers only where there is an
 attribution, and whoever has the weights has everything that was to be forgotten.

@@ -47,13 +47,13 @@ def check_logits(attribution: Attribution, study: Study) -> None:
     if missing:
         raise InputError(
             f"attribution lacks {len(missing)} training examples among its targets, for example "
-            f"{min(map(str, missing))}; retrain whence.applications.unlearning.examined(study), whose targets "
-            "they are."
+            f"{min(map(str, missing))}; retrain whence.applications.unlearning.examined(study), whose "
+            "targets they are."
         )
     if not attribution.calibrated:
         raise InputError(
-            f"attribution ({attribution.method or 'unnamed method'}) is right only up to scale; fit its scale "
-            "on held-out retrainings with whence.applications.unlearning.fit_scale(attribution, bank)."
+            f"attribution ({attribution.method or 'unnamed method'}) is right only up to scale; fit its "
+            "scale on held-out retrainings with whence.applications.unlearning.fit_scale(attribution, bank)."
         )
 
 

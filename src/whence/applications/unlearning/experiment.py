@@ -137,9 +137,7 @@ class Experiment:
             sides["oracles_again"] = self._outputs(oracles, self.spare_rows)
         return {
             name: Part(
-                **{
-                    side: Outputs(found.margin[:, at], found.correct[:, at]) for side, found in sides.items()
-                },
+                **{side: Outputs(found.margin[:, at], found.correct[:, at]) for side, found in sides.items()},
                 ids=self.study.target_ids[at],
             )
             for name, at in self.points(request).items()

@@ -128,9 +128,7 @@ class OracleMatching(Matching):
         found = torch.as_tensor(self.oracles.outputs_of("logits", rows=rows, targets=used))
         drawn = [request.rng(seed, 3).choice(len(found), self.each, replace=False) for seed in seeds]
         where = where.reshape(points.shape)
-        answers = [
-            found[torch.as_tensor(mine)].mean(0)[w] for mine, w in zip(drawn, where, strict=True)
-        ]
+        answers = [found[torch.as_tensor(mine)].mean(0)[w] for mine, w in zip(drawn, where, strict=True)]
         return centred(torch.stack(answers))
 
     def cost(self, study: Study, forget: Sequence[Any]) -> Cost:

@@ -32,7 +32,9 @@ def examined(study: Study) -> Study:
     InputError : a study without a Recipe.
     """
     if study.recipe is None:
-        raise InputError(f"models are unlearned by the engine, so the study needs a Recipe, received {study!r}.")
+        raise InputError(
+            f"models are unlearned by the engine, so the study needs a Recipe, received {study!r}."
+        )
     whole = bool(np.isin(study.train_ids, study.target_ids).all()) and study.target_ids.dtype.kind == (
         study.train_ids.dtype.kind
     )

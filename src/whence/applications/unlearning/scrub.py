@@ -52,9 +52,7 @@ class Scrub(Edit):
     def edit(self, tuner: Finetuner, state: State, request: Request, seeds: list[int]) -> State:
         """See `Edit.edit`."""
         models, optimizer = len(seeds), SGD(self.lr, self.momentum)
-        forget, retain = (
-            request.everywhere(part, models) for part in (request.forget, request.retain)
-        )
+        forget, retain = (request.everywhere(part, models) for part in (request.forget, request.retain))
         old = tuner.logits(state, forget)
         teacher = tuner.logits(state, retain)
         labels = torch.nn.functional.one_hot(tuner.data.y[retain.to(tuner.device)], teacher.shape[-1])

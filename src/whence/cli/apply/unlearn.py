@@ -134,7 +134,7 @@ def _method(
         settings["attribution"] = scores
     elif attribution is not None or scale is not None:
         raise InputError(f"{name.value} uses no attribution; leave --attribution and --scale out.")
-    known = {item for item in getattr(kind, "__dataclass_fields__", {})} - {"oracles", "rows"}
+    known = set(getattr(kind, "__dataclass_fields__", {})) - {"oracles", "rows"}
     unknown = sorted(set(settings) - known)
     if unknown:
         raise InputError(

@@ -1,0 +1,339 @@
+"""Unlearning: every method against retraining, on images learned by heart; and where the answer is known.
+
+CIFAR-10 in two classes with long tails. For each forget set, models trained on everything are made to forget
+by every method and compared with as many models retrained without it; a second set of retrained models gives
+the floor. Settings are chosen from each method's grid on one random forget set and reported on the others.
+Datamodel matching is repeated with other attributions, to set its quality beside theirs.
+
+All models lie in banks under runs/, so a run that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+import whence
+from benchmarks import studies, unlearning_convex
+from benchmarks.harness import RUNS, Result
+from benchmarks.kept import Kept
+from whence.applications import unlearning as ways
+from whence.applications.unlearning import Experiment, Unlearn, examined
+from whence.applications.unlearning.klom import klom_values
+from whence.applications.unlearning.measures import measure
+from whence.attribution import Attribution
+from whence.errors import InputError
+from whence.evaluate import lds
+from whence.evaluate.learning_curve import first_models
+from whence.methods import TRAK, Datamodel, DifferenceOfMeans, Random
+from whence.retraining.errors import RetrainingError
+
+FULL: dict[str, Any] = {
+    "sizes": (480, 100, 20),
+    "targets": 400,
+    "epochs": 20,
+    "width": 16,
+    "models": 100,
+    "spare": 100,
+    "retrainings": 6000,
+    "held_out_masks": 60,
+    "held_out_seeds": 3,
+    "forget": (5, 10, 20),
+    "fewer": (300, 1200),
+    "checkpoints": 20,
+    "grid": None,
+    "convex": {"n": 400, "d": 20, "forgotten": 10, "rare": 0.05},
+    "sets": None,
+}
+QUICK = FULL | {
+    "sizes": (60, 20, 10),
+    "targets": 60,
+    "epochs": 8,
+    "width": 8,
+    "models": 20,
+    "spare": 20,
+    "retrainings": 200,
+    "held_out_masks": 20,
+    "held_out_seeds": 2,
+    "forget": (5, 6, 8),
+    "fewer": (60,),
+    "checkpoints": 4,
+    "grid": 2,
+    "convex": {"n": 120, "d": 8, "forgotten": 6, "rare": 0.1},
+    "sets": ("random 5", "sub-class automobile"),
+}
+BEFORE = "nothing"
+OURS = "datamodel matching"
+# of the two that match; cost and quality as in the paper, scaled to forget sets of a few examples
+BUDGETS = ({"epochs": 5, "keeping": 3}, {"epochs": 8, "keeping": 5}, {"epochs": 12, "keeping": 3})
+RATES = (1e-3, 3e-3, 1e-2)
+
+
+def run(quick: bool = False) -> Result:
+    settings = QUICK if quick else FULL
+    result = Result("unlearning", {k: v for k, v in settings.items() if k not in ("grid", "sets")})
+    _convex(result, settings["convex"])
+    study, subclasses = studies.cifar_tails(
+        settings["sizes"], settings["targets"], settings["epochs"], settings["width"]
+    )
+    study = examined(study)
+    folder = RUNS / f"unlearning-{study.fingerprint[:8]}"
+    bank = _bank(study, folder, settings)
+    scores = _attributions(result, study, bank, Kept(folder / "scores"), settings)
+    experiment = Experiment(study, settings["models"], spare=settings["spare"], to=folder / "models")
+    sets = _forget_sets(study, subclasses, scores[_best(settings)], settings["forget"])
+    if settings["sets"] is not None:
+        sets = {name: ids for name, ids in sets.items() if name in ("tuning", *settings["sets"])}
+    tuning = sets.pop("tuning")
+    chosen = _choose(result, experiment, tuning, scores[_best(settings)], settings["grid"])
+    for name, ids in sets.items():
+        _report(result, experiment, name, ids, chosen)
+    _by_attribution(result, experiment, sets, scores, chosen[OURS])
+    _claims(result, sets)
+    return result
+
+
+def _best(settings: dict[str, Any]) -> str:
+    return f"ridge, {settings['retrainings']}"
+
+
+def _bank(study: whence.Study, folder, settings: dict[str, Any]) -> whence.Bank:
+    return studies.judged(
+        study,
+        folder / "half.zarr",
+        settings["retrainings"],
+        settings["held_out_masks"],
+        settings["held_out_seeds"],
+        keep=0.5,
+    )
+
+
+def _attributions(
+    result: Result, study: whence.Study, bank: whence.Bank, kept: Kept, settings: dict[str, Any]
+) -> dict[str, Attribution]:
+    """Attributions of the margin, which for two classes tells the logits, with their LDS; scaled on the
+    validation part where they need it."""
+    most = settings["retrainings"]
+    makers: dict[str, Callable[[], Attribution]] = {}
+    for count in (*settings["fewer"], most):
+        early = bank if count == most else first_models(bank, count, "margin")
+        makers[f"ridge, {count}"] = lambda early=early: Datamodel("ridge").attribute(early, "margin")
+        makers[f"difference of means, {count}"] = lambda early=early: DifferenceOfMeans().attribute(
+            early, "margin"
+        )
+    trak = TRAK(settings["checkpoints"], ridge=3e-4)
+    makers[f"TRAK, {settings['checkpoints']}"] = lambda: trak.attribute(study, "margin")
+    makers["random"] = lambda: Random().attribute(study, "margin")
+    found = {}
+    for name, make in makers.items():
+        scores, seconds = kept.one(name, make)
+        judged = lds(scores, bank, output="margin", bootstrap=200)
+        scale = None
+        try:
+            if not scores.calibrated:
+                scores = ways.fit_scale(scores, bank)
+                scale = scores.provenance["scale"]["value"]
+            found[name] = ways.two_class_logits(scores, study)
+        except InputError:  # random scores have no scale
+            pass
+        low, high = judged.interval or (None, None)
+        result.row(
+            attribution=name, lds=judged.mean, low=low, high=high, ceiling=judged.ceiling, scale=scale,
+            refused=name not in found, seconds=seconds,
+        )  # fmt: skip
+    return found
+
+
+def _forget_sets(
+    study: whence.Study, subclasses: np.ndarray, scores: Attribution, sizes: tuple[int, int, int]
+) -> dict[str, np.ndarray]:
+    """The recipes of the paper, and a random set to tune on."""
+    n = study.n
+    sign = np.where(np.asarray(study.train_labels) == 1, 1, -1)[:, None]
+    margin = (scores.weight[:n, 1] - scores.weight[:n, 0]) * sign
+    own = Attribution(
+        margin, target_ids=study.train_ids, train_ids=study.train_ids, provenance=scores.provenance
+    )
+    pixels = np.asarray(study.train_inputs, np.float32).reshape(n, 8, 4, 8, 4, 3).mean((2, 4)).reshape(n, -1)
+    found = ways.forget_sets(
+        study,
+        own,
+        features=pixels - pixels.mean(0),
+        around=study.train_ids[6],
+        subclasses=subclasses,
+        sizes=sizes,
+    )
+    tuning = np.random.default_rng([1, sizes[1]]).choice(n, sizes[2], replace=False)
+    return {"tuning": study.train_ids[np.sort(tuning)], **found}
+
+
+def _grids(experiment: Experiment, forget: np.ndarray, scores: Attribution) -> dict[str, list[Unlearn]]:
+    kinds = (
+        ways.Descent, ways.Ascent, ways.AscentDescent, ways.Scrub, ways.SSD, ways.RandomLabels,
+        ways.Distillation,
+    )  # fmt: skip
+    grids: dict[str, list[Unlearn]] = {kind.name: list(kind.grid()) for kind in kinds}
+    options = [{"lr": lr, "batch_size": 16, **budget} for budget in BUDGETS for lr in RATES]
+    oracles, rows = experiment.oracles(forget), experiment.spare_rows
+    grids[OURS] = [ways.DatamodelMatching(attribution=scores, **one) for one in options]
+    grids["oracle matching"] = [ways.OracleMatching(oracles=oracles, rows=rows, **one) for one in options]
+    grids["datamodel direct"] = [ways.DatamodelDirect(attribution=scores)]
+    grids["retraining"] = [ways.Retraining()]
+    return grids
+
+
+def _choose(
+    result: Result, experiment: Experiment, forget: np.ndarray, scores: Attribution, most: int | None
+) -> dict[str, Unlearn]:
+    """The setting of each method whose worst part (forget, retain, validation) is best on the tuning set."""
+    chosen = {}
+    for name, grid in _grids(experiment, forget, scores).items():
+        best = np.inf
+        for method in grid[:most]:
+            tails = _tails(experiment, method, forget)
+            cost = method.cost(experiment.study, forget)
+            if max(tails.values()) < best or name not in chosen:
+                best, chosen[name] = max(tails.values()), method
+            result.row(
+                tuned=name, setting=_setting(method), cost=cost.share,
+                **{f"{part}_p95": value for part, value in tails.items()},
+            )  # fmt: skip
+    return chosen
+
+
+def _tails(experiment: Experiment, method: Unlearn, forget: np.ndarray) -> dict[str, float]:
+    """95th percentile of KLoM of each part; infinite where models diverged."""
+    try:
+        parts = experiment.parts(method, forget)
+    except RetrainingError:
+        return dict.fromkeys(("forget", "retain", "validation"), np.inf)
+    if len(parts["forget"].unlearned.margin) < 0.9 * experiment.models:
+        return dict.fromkeys(parts, np.inf)
+    bins = ways.suggest_bins(experiment.models)
+    return {
+        name: float(np.percentile(klom_values(part.unlearned.margin, part.oracles.margin, bins), 95))
+        for name, part in parts.items()
+    }
+
+
+def _setting(method: Unlearn) -> str:
+    hidden = ("name", "attribution", "oracles", "rows", "momentum", "batch_size", "forget_batch")
+    return ", ".join(f"{k}={v:g}" for k, v in method.describe().items() if k not in hidden)
+
+
+def _report(
+    result: Result, experiment: Experiment, name: str, forget: np.ndarray, chosen: dict[str, Unlearn]
+) -> None:
+    """All measures of every method on one forget set."""
+    for number, (label, method) in enumerate(chosen.items()):
+        if label == "oracle matching":
+            method = _with_oracles(method, experiment, forget)
+        try:
+            parts = experiment.parts(method, forget)
+        except RetrainingError:
+            result.row(set=name, size=len(forget), method=label, setting=_setting(method), diverged=True)
+            continue
+        cost = method.cost(experiment.study, forget)
+        found = measure(parts, cost.share, cost.before, None, 0)
+        if number == 0:
+            _row(result, name, forget, BEFORE, "", found, True, 0.0, 0.0)
+        _row(result, name, forget, label, _setting(method), found, False, cost.share, cost.before)
+
+
+def _with_oracles(method: Any, experiment: Experiment, forget: np.ndarray) -> Unlearn:
+    return replace(method, oracles=experiment.oracles(forget), rows=experiment.spare_rows)
+
+
+def _row(result, name, forget, label, setting, found, before, share, apart) -> None:
+    distances = found.before if before else found.klom
+    attack = found.ulira_before if before else found.ulira
+    cells: dict[str, Any] = {"set": name, "size": len(forget), "method": label, "setting": setting}
+    for part, distance in distances.items():
+        cells |= {f"{part}_p95": distance.forward.p95, f"{part}_mean": distance.forward.mean}
+        cells[f"{part}_floor_p95"] = distance.floor.p95
+    low, high = distances["forget"].forward.p95_interval or (None, None)
+    cells |= {"forget_low": low, "forget_high": high}
+    cells |= {"ulira": attack.accuracy, "ulira_floor": attack.floor}
+    cells |= {
+        "challenge": None if before else found.challenge.score,
+        "challenge_of_oracles": found.challenge.oracle_quality,
+    }
+    for part, (own, oracle) in found.accuracy.items():
+        cells |= {f"{part}_accuracy": None if before else own, f"{part}_accuracy_oracles": oracle}
+    result.row(**cells, cost=share, before=apart)
+
+
+def _by_attribution(result, experiment, sets, scores, ours) -> None:
+    """Datamodel matching with other attributions, at the settings chosen with the best one."""
+    quality = {row["attribution"]: row["lds"] for row in result.rows if "attribution" in row}
+    points = []
+    for label, attribution in scores.items():
+        method = replace(ours, attribution=attribution)
+        tails = [_tails(experiment, method, forget) for forget in sets.values()]
+        mean = {part: float(np.mean([tail[part] for tail in tails])) for part in tails[0]}
+        points.append({"matched_with": label, "lds": quality[label], **mean, "sets": len(sets)})
+    for point in points:
+        result.row(**point)
+    result.details["quality"] = points
+
+
+def _convex(result: Result, options: dict[str, Any]) -> None:
+    for make in (unlearning_convex.ridge, unlearning_convex.logistic):
+        problem = make(**options)
+        race = unlearning_convex.race(problem)
+        reached = unlearning_convex.matched(problem, lr=0.1, epochs=2000, decay=0.99, keeping=10)
+        result.row(
+            convex=race.name, reached=reached, descent_steps=race.descent, predicted=race.descent_predicted,
+            matching_steps=race.matching, matching_predicted=race.matching_predicted,
+            condition_descent=race.descent_condition, condition_matching=race.matching_condition,
+        )  # fmt: skip
+        result.claim(f"{race.name}: distance of matching from the exact oracle", reached, at_most=1e-6)
+        result.claim(
+            f"{race.name}: steps of descent over those of matching, as a share of what curvature predicts",
+            race.faster / race.predicted,
+            at_least=0.8,
+        )
+
+
+def _claims(result: Result, sets: dict[str, np.ndarray]) -> None:
+    rows = {(row["set"], row["method"]): row for row in result.rows if "forget_floor_p95" in row}
+    before = [rows[name, BEFORE] for name in sets]
+    ours = [rows[name, OURS] for name in sets if (name, OURS) in rows]
+    models = result.settings["models"]
+    result.claim("forget sets", len(sets), at_least=6)
+    result.claim("models a side", models, at_least=100)
+    result.claim(
+        "gate: P95 forget KLoM of the models before unlearning, median of the sets",
+        float(np.median([row["forget_p95"] for row in before])),
+        at_least=5,
+    )
+    result.claim(
+        "gate: floor of the P95 retain KLoM, worst set",
+        max(row["retain_floor_p95"] for row in before),
+        at_most=0.7,
+    )
+    if not ours:
+        return
+    shares = [after["forget_p95"] / was["forget_p95"] for after, was in zip(ours, before, strict=True)]
+    result.claim(
+        f"{OURS}: P95 forget KLoM over that before, median of the sets", np.median(shares), at_most=0.25
+    )
+    result.claim(f"{OURS}: the same, worst set", max(shares), at_most=0.25)
+    result.claim(f"{OURS}: cost in retrainings, worst set", max(row["cost"] for row in ours), at_most=0.05)
+    for part in ("retain", "validation"):
+        result.claim(
+            f"{OURS}: P95 {part} KLoM above its floor, worst set",
+            max(row[f"{part}_p95"] - row[f"{part}_floor_p95"] for row in ours),
+            at_most=0.2,
+        )
+    for label in ("gradient ascent", "gradient descent", "ascent and descent", "SCRUB"):
+        rivals = [
+            rows[name, label]["forget_p95"] / rows[name, OURS]["forget_p95"]
+            for name in sets
+            if (name, label) in rows
+        ]
+        if rivals:
+            result.row(rival=label, forget_p95_over_ours_median=float(np.median(rivals)), sets=len(rivals))

@@ -37,6 +37,7 @@ def main():
         "support": support,
         "leakage": leakage,
         "embedding": embedding,
+        "unlearning": unlearning,
     }
     for name, draw in drawn.items():
         source = RESULTS / f"{name}.json"
@@ -112,6 +113,15 @@ def embedding(result, wanted):
 
     where = DOCS / "how-to" / "embeddings.md"
     return {where: figures.embedding_page(where.read_text(encoding="utf-8"), result)}
+
+
+def unlearning(result, wanted):
+    sys.path.insert(0, str(DOCS))
+    import unlearning_figures as figures
+
+    where = DOCS / "how-to" / "unlearning.md"
+    drawn = {DOCS / "images" / name: svg for name, svg in figures.pictures(result).items()}
+    return drawn | {where: figures.page(written(where, wanted), result)}
 
 
 def written(path, wanted):

@@ -191,3 +191,58 @@ def test_backdoor(folder):
     assert found["verified"] is None and "strong coherent group" in (folder / "page.html").read_text()
     refused = runner.invoke(app, ["apply", "backdoor", "truth"])
     assert refused.exit_code == 2 and "self_targets" in refused.stderr
+
+
+IMAGES = """
+import numpy as np
+import whence
+
+rng = np.random.default_rng(0)
+y = np.arange(30) % 3
+x = (rng.integers(0, 256, (30, 8, 8)) // 2 + 40 * y[:, None, None]).astype(np.uint8)
+recipe = whence.Recipe(
+    lambda: whence.networks.mlp(64, 3, (8,)), epochs=3, batch_size=8, optimizer=whence.SGD(0.1)
+)
+study = whence.Study((x[:24], y[:24]), (x[24:], y[24:]), recipe)
+"""
+
+
+def test_unlearn_certifies_and_saves_a_model(tmp_path, monkeypatch):
+    import numpy as np
+    from safetensors.torch import load_file, save_file
+
+    import whence
+    from whence.applications.unlearning import examined
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "images_to_forget.py").write_text(IMAGES)
+    (tmp_path / "forget.json").write_text("[3, 5]")
+    import images_to_forget as module
+
+    study = examined(module.study)
+    scores = Attribution(
+        np.random.default_rng(1).normal(size=(30, 3, 24)), target_ids=study.target_ids,
+        train_ids=study.train_ids, output="logits", output_ids=range(3), calibrated=True,
+    )  # fmt: skip
+    scores.save("scores")
+    save_file(whence.training.train(study).state_dict(), "model.safetensors")
+    words = ("unlearn", "forget.json", "--study", "images_to_forget:study", "--to", "kept", "--models", "10")
+    own = ("--model", "model.safetensors", "--save", "changed.safetensors")
+    found = run(*words, "--attribution", "scores", "--set", "lr=0.01", "--set", "epochs=2", *own)
+    assert found["method"] == "datamodel matching" and found["forget"] == [3, 5]
+    old, new = load_file("model.safetensors"), load_file("changed.safetensors")
+    assert old.keys() == new.keys() and any(not np.array_equal(old[k], new[k]) for k in old)
+    assert run(*words, "--method", "oracles", "--set", "epochs=1")["method"] == "oracle matching"
+    for extra, sentence in (
+        (("--method", "direct"), "needs --attribution"),
+        (("--method", "ascent", "--attribution", "scores"), "uses no attribution"),
+        (("--method", "ascent", "--set", "speed=1"), "names 'speed'"),
+        (("--method", "ascent", "--set", "lr=fast"), "NAME=NUMBER"),
+        (("--method", "ascent", "--save", "x"), "belong together"),
+    ):
+        refused = runner.invoke(app, ["apply", *words, *extra])
+        assert refused.exit_code == 2 and sentence in refused.stderr, refused.output
+    (tmp_path / "forget.json").write_text("[99]")
+    refused = runner.invoke(app, ["apply", *words, "--method", "ascent"])
+    assert refused.exit_code == 2 and "the training set lacks" in refused.stderr

@@ -6,7 +6,16 @@ import torch
 
 import whence
 from whence.errors import InputError
-from whence.study.variants import self_targets, with_copies, with_outputs, with_targets, with_train
+from whence.study import Retrained, Trainer
+from whence.study.variants import (
+    joint_targets,
+    self_targets,
+    with_copies,
+    with_outputs,
+    with_targets,
+    with_train,
+    with_trainer,
+)
 
 X = np.random.default_rng(0).normal(size=(12, 3)).astype(np.float32)
 Y = np.arange(12) % 3
@@ -113,3 +122,31 @@ def test_bad_input():
     ):
         with pytest.raises(InputError, match="no labelled inputs"):
             change()
+
+
+def test_training_examples_and_targets_together():
+    plain = study(train_ids=[f"t{i}" for i in range(12)], target_ids=["t3", "a", "b", "c"])
+    joint = joint_targets(plain)
+    own = plain.train_ids.tolist()
+    assert joint.target_ids.tolist() == [*own, "target/t3", "target/a", "target/b", "target/c"]
+    mask = np.arange(12) % 5 != 0
+    found = outputs(joint, mask)["margin"]
+    assert found[12:] == pytest.approx(outputs(plain, mask)["margin"], abs=1e-6)
+    assert found[:12] == pytest.approx(outputs(self_targets(plain), mask)["margin"], abs=1e-6)
+    numbers = joint_targets(study())
+    assert numbers.target_ids.tolist() == list(range(16))
+    tensors = whence.Study.from_training_function(means, (torch.tensor(X), Y), (torch.tensor(X[:4]), Y[:4]))
+    assert torch.equal(joint_targets(tensors).target_inputs[12:], tensors.target_inputs)
+
+
+def test_another_way_to_make_the_models():
+    plain = study()
+
+    class Ones(Trainer):
+        def train(self, masks, seeds, keep_states=False):
+            for _ in masks:
+                yield Retrained({"margin": np.ones(4, np.float32)}, 0.0)
+
+    changed = with_trainer(plain, lambda study, device: Ones(), {"kind": "ones"})
+    assert outputs(changed, np.arange(12) > 3)["margin"].tolist() == [1, 1, 1, 1]
+    assert changed.fingerprint != plain.fingerprint and changed.describe()["method"] == {"kind": "ones"}

@@ -143,7 +143,7 @@ class Finetuner:
             state = State(state.parameters, state.buffers, moments, torch.zeros_like(state.t))
         chosen = Selected(self.data, points, answers)
         step = self._step(objective, recipe)
-        return train_stack(step, chosen, torch.ones(points.shape), seeds, start=state)
+        return train_stack(step, chosen, torch.ones(points.shape), seeds, given=state)
 
     def _step(self, objective: Objective | None, recipe: Recipe) -> Step:
         step = Step(self.network, recipe, objective=objective, training=False)

@@ -27,7 +27,7 @@ def train_stack(
     weights: torch.Tensor,
     seeds: list[int],
     steps: int | None = None,
-    start: State | None = None,
+    given: State | None = None,
 ) -> State:
     """Train a stack of networks that take the same number of steps; returns their states with a leading model
     axis.
@@ -37,7 +37,7 @@ def train_stack(
     weights : float ``(m, n)`` on the CPU; 0 leaves an example out.
     seeds : training seed of each model.
     steps : stop after so many steps (for measurements), None for the whole run.
-    start : go on from these states (see `stacked`) rather than from fresh initial weights.
+    given : go on from these states (see `stacked`) rather than from fresh initial weights.
     """
     recipe, device, size = step.recipe, data.y.device, step.recipe.batch_size
     if step.training and has_foreign_batchnorm(step.model):
@@ -50,7 +50,7 @@ def train_stack(
     if len(totals) != 1:
         raise ValueError(f"models of one stack must take the same number of steps, received {sorted(totals)}")
     total = totals.pop()
-    state = _stack([_fresh(step, seed) for seed in seeds], device) if start is None else start
+    state = _stack([_fresh(step, seed) for seed in seeds], device) if given is None else given
     factors = [recipe.schedule.factor(i, total) for i in range(total)]
     rates = (recipe.optimizer.lr * torch.tensor(factors, dtype=torch.float64)).float().to(device)
     shape = tuple(data.x.shape[1:])

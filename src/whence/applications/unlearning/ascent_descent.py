@@ -43,7 +43,7 @@ class AscentDescent(Edit):
         models, optimizer = len(seeds), SGD(self.lr, self.momentum)
         forget, retain = (request.everywhere(part, models) for part in (request.forget, request.retain))
         for epoch in range(self.epochs):
-            turns = [(retain, None, self.batch_size)]
+            turns: list[tuple[Any, Any, int]] = [(retain, None, self.batch_size)]
             if epoch < self.ascents:
                 turns.insert(0, (forget, objectives.Ascent(), self.forget_batch))
             for points, objective, size in turns:

@@ -60,9 +60,9 @@ class Scrub(Edit):
         away = objectives.Divergence(self.temperature, -1.0)
         near = objectives.Taught(self.alpha, self.gamma, self.temperature)
         for epoch in range(self.epochs):
-            turns = [(retain, both, near, self.batch_size)]
+            turns: list[tuple[Any, Any, Any, int]] = [(retain, both, near, self.batch_size)]
             if epoch < self.ascents:
-                turns.insert(0, (forget, old, away, self.forget_batch))  # type: ignore[arg-type]
+                turns.insert(0, (forget, old, away, self.forget_batch))
             for points, answers, objective, size in turns:
                 state = tuner.teach(
                     state, points, answers, objective, [seed + epoch for seed in seeds],

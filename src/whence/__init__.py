@@ -85,6 +85,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Constant",
+    "Stairs",
     "Triangle",
     "Cosine",
     "Augment",

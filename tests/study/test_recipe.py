@@ -8,7 +8,7 @@ import pytest
 from torch import nn
 
 from whence.errors import InputError
-from whence.study import SGD, Adam, AdamW, Augment, Constant, Cosine, Erase, Recipe, Triangle
+from whence.study import SGD, Adam, AdamW, Augment, Constant, Cosine, Erase, Recipe, Stairs, Triangle
 from whence.training import mlp
 
 
@@ -62,6 +62,8 @@ def test_bad_recipes_get_one_sentence(changes, says):
         (partial(Erase, 0, 0, 2, 2, 0.0), r"probability must lie in \(0, 1\], received 0.0"),
         (partial(Triangle, 1.5), "peak"),
         (partial(Cosine, -0.5), "warmup"),
+        (partial(Stairs, 0.0, 2), "ratio must be above 0"),
+        (partial(Stairs, 0.5, 0), "count must be at least 1"),
     ],
 )
 def test_bad_parts_get_one_sentence(make, says):
@@ -87,6 +89,7 @@ def test_steps_are_counted_by_whole_batches(kept, drop_last):
         Cosine(),
         Cosine(1.0),
         Cosine(0.5, 0.1),
+        Stairs(0.5, 3),
         Triangle(0.5, 0.2, 0.1),
     ],
 )
@@ -100,6 +103,7 @@ def test_schedules_by_hand():
     assert [Triangle(0.5).factor(i, 4) for i in range(4)] == pytest.approx([0.25, 0.75, 0.75, 0.25])
     assert Triangle(0.5, 0.4, 0.2).factor(0, 4) == pytest.approx(0.4 + 0.6 * 0.25)
     assert Triangle(0.5, 0.4, 0.2).factor(3, 4) == pytest.approx(1 - 0.8 * 0.75)
+    assert [Stairs(0.5, 3).factor(i, 6) for i in range(6)] == [1, 1, 0.5, 0.5, 0.25, 0.25]
     assert Cosine().factor(0, 2) == pytest.approx(0.5 * (1 + math.cos(math.pi / 4)))
     assert Cosine(0.5, 0.1).factor(0, 4) == pytest.approx(0.25)
     assert Cosine(0.5, 0.1).factor(2, 4) == pytest.approx(0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi / 4)))

@@ -94,5 +94,5 @@ def test_models_of_another_network_are_refused():
     with pytest.raises(InputError, match="received 0 models"):
         tuner.load([])
     model = tuner.unload(start(tuner))[0]
-    with pytest.raises(InputError, match="lacks '1.weight' in the right shape"):
+    with pytest.raises(InputError, match=r"lacks '1\.weight' in the right shape"):
         tuner.load([{**model, "1.weight": torch.zeros(2, 2)}])

@@ -21,17 +21,17 @@ LEAST = 1e-3  # a method that costs nothing is drawn here
 
 def reported(result):
     """Method -> means over the reported forget sets."""
-    rows = [row for row in result["rows"] if "forget_floor_p95" in row]
+    distances = [row for row in result["rows"] if "set" in row]
+    others = {(row["also"], row["method"]): row for row in result["rows"] if "also" in row}
     found = {}
-    for name in dict.fromkeys(row["method"] for row in rows):
-        mine = [row for row in rows if row["method"] == name]
-        keys = [key for key, value in mine[0].items() if isinstance(value, int | float)]
+    for name in dict.fromkeys(row["method"] for row in distances):
+        mine = [row for row in distances if row["method"] == name and row["forget_p95"] is not None]
+        both = [row | others[row["set"], name] for row in mine]
         found[name] = {
-            key: sum(row[key] for row in mine) / len(mine)
-            for key in keys
-            if all(row[key] is not None for row in mine)
-        }
-        found[name]["sets"] = len(mine)
+            key: sum(row[key] for row in both) / len(both)
+            for key in ("forget_p95", "retain_p95", "validation_p95", "compute", "ulira")
+            if all(row[key] is not None for row in both)
+        } | {"sets": len(both)}
     return found
 
 
@@ -43,8 +43,10 @@ def pictures(result):
         for row in result["rows"]
         if "tuned" in row and math.isfinite(float(row["forget_p95"]))
     ]
-    large = [(row["cost"], row["forget_p95"], name, True) for name, row in means.items()]
-    floor = means["nothing"]["forget_floor_p95"]
+    large = [
+        (row["compute"], row["forget_p95"], name, True) for name, row in means.items() if name != "floor"
+    ]
+    floor = means["floor"]["forget_p95"]
     quality = [
         (row["lds"], row["forget"], row["matched_with"], True)
         for row in result["rows"]
@@ -115,7 +117,7 @@ def scatter(points, floor, x_title, title, log):
 def page(text, result):
     """The page with what was measured in the place of whatever stands between its two marks."""
     means, settings = reported(result), result["settings"]
-    floor = means["nothing"]
+    floor = means.pop("floor")
     words = [
         "![95th percentile of KLoM on the forget set against compute](../images/unlearning_cost.svg)",
         "",
@@ -126,12 +128,12 @@ def page(text, result):
         "",
         "| | forget | retain | validation | U-LiRA | compute |",
         "|---|---:|---:|---:|---:|---:|",
-        f"| *floor* | {floor['forget_floor_p95']:.2f} | {floor['retain_floor_p95']:.2f} | "
-        f"{floor['validation_floor_p95']:.2f} | {floor['ulira_floor']:.2f} | |",
+        f"| *floor* | {floor['forget_p95']:.2f} | {floor['retain_p95']:.2f} | "
+        f"{floor['validation_p95']:.2f} | {floor['ulira']:.2f} | |",
     ]
     words += [
         f"| {name} | {row['forget_p95']:.2f} | {row['retain_p95']:.2f} | {row['validation_p95']:.2f} | "
-        f"{row['ulira']:.2f} | {100 * row['cost']:.1f} % |"
+        f"{row['ulira']:.2f} | {100 * row['compute']:.1f} % |"
         for name, row in sorted(means.items(), key=lambda item: item[1]["forget_p95"])
     ]
     words += [

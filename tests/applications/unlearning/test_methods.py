@@ -53,6 +53,12 @@ def models(subject):
     return bases(subject)
 
 
+@pytest.fixture(scope="module")
+def plain():
+    subject = study()
+    return subject, bases(subject)
+
+
 def names(model):
     return [key for key in model if "running" not in key and "tracked" not in key]
 
@@ -70,7 +76,8 @@ def test_weights_change_and_statistics_do_not(subject, models, name):
 
 
 @pytest.mark.parametrize("name", [*METHODS, "matching"])
-def test_company_and_order_do_not_matter(subject, models, name):
+def test_company_and_order_do_not_matter(plain, name):
+    subject, models = plain
     method = methods(subject)[name]
     together = method.unlearn(models, subject, FORGET, seeds=[5, 6, 7])
     turned = method.unlearn(models[::-1], subject, FORGET[::-1], seeds=[7, 6, 5])[::-1]

@@ -182,6 +182,7 @@ def attribution_cost(attribution: Attribution) -> float | None:
     """Retrainings on the whole training set that cost as much as those that an attribution was fitted to;
     None where it does not say."""
     told = attribution.provenance
-    if "train_rows" not in told or attribution.keep is None:
+    rows = told.get("train_rows", told.get("models"))
+    if rows is None or attribution.keep is None:
         return None
-    return (told["train_rows"] + told.get("validation_rows", 0)) * attribution.keep
+    return (rows + told.get("validation_rows", 0)) * attribution.keep

@@ -41,7 +41,7 @@ def pictures(result):
     small = [
         (row["cost"], row["forget_p95"], row["tuned"], False)
         for row in result["rows"]
-        if "tuned" in row and math.isfinite(float(row["forget_p95"]))
+        if "tuned" in row and row["forget_p95"] is not None
     ]
     large = [
         (row["compute"], row["forget_p95"], name, True) for name, row in means.items() if name != "floor"

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 
-import whence
 from benchmarks import studies, unlearning_convex
 from benchmarks.harness import RUNS, Result
 from benchmarks.kept import Kept

@@ -149,6 +149,20 @@ def test_examined_is_of_one_form():
     np.testing.assert_array_equal(plain.target_inputs[:N], plain.train_inputs)
 
 
+def test_the_plain_study_will_do():
+    plain = two_classes()
+    full = examined(plain)
+    rng = np.random.default_rng(0)
+    scores = Attribution(
+        rng.normal(size=(23, 2, 20)), target_ids=full.target_ids, train_ids=full.train_ids,
+        output_ids=["0", "1"], output="logits", calibrated=True, provenance={"study": full.fingerprint},
+    )  # fmt: skip
+    network = whence.training.train(plain)
+    method = DatamodelMatching(attribution=scores, epochs=2)
+    one, other = (method.unlearn(network, study, [1, 4]).state_dict() for study in (plain, full))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
 def two_classes():
     rng = np.random.default_rng(0)
     x = rng.normal(size=(20, 4)).astype(np.float32)

@@ -71,13 +71,6 @@ QUICK = FULL | {
 }
 BEFORE, FLOOR = "nothing", "floor"
 OURS = "datamodel matching"
-# of the two that match; cost and quality as in the paper, scaled to forget sets of a few examples
-BUDGETS = (
-    {"epochs": 5, "keeping": 3},
-    {"epochs": 8, "keeping": 5},
-    {"epochs": 2, "forgetting": 2, "keeping": 20},
-)
-RATES = (1e-3, 3e-3, 1e-2)
 
 
 def run(quick: bool = False) -> Result:
@@ -121,10 +114,9 @@ def _grids(experiment: Experiment, forget: np.ndarray, scores: Attribution) -> d
         ways.Distillation,
     )  # fmt: skip
     grids: dict[str, list[Unlearn]] = {kind.name: list(kind.grid()) for kind in kinds}
-    options = [{"lr": lr, "batch_size": 16, **budget} for budget in BUDGETS for lr in RATES]
     oracles, rows = experiment.oracles(forget), experiment.spare_rows
-    grids[OURS] = [ways.DatamodelMatching(attribution=scores, **one) for one in options]
-    grids["oracle matching"] = [ways.OracleMatching(oracles=oracles, rows=rows, **one) for one in options]
+    grids[OURS] = list(ways.DatamodelMatching.grid(attribution=scores))
+    grids["oracle matching"] = list(ways.OracleMatching.grid(oracles=oracles, rows=rows))
     grids["datamodel direct"] = [ways.DatamodelDirect(attribution=scores)]
     grids["retraining"] = [ways.Retraining()]
     return grids

@@ -201,10 +201,12 @@ def test_costs_are_counted_in_examples():
     assert (direct.share, direct.before) == (0, 50)
 
 
-@pytest.mark.parametrize("kind", [Descent, Ascent, AscentDescent, Scrub, SSD, RandomLabels, Distillation])
+@pytest.mark.parametrize(
+    "kind", [Descent, Ascent, AscentDescent, Scrub, SSD, RandomLabels, Distillation, DatamodelMatching]
+)
 def test_grids_are_small_and_differ(kind):
-    grid = kind.grid()
-    assert 3 <= len(grid) <= 8 and len({str(method.describe()) for method in grid}) == len(grid)
+    grid = kind.grid(**({"attribution": attribution(study())} if kind is DatamodelMatching else {}))
+    assert 3 <= len(grid) <= 9 and len({str(method.describe()) for method in grid}) == len(grid)
 
 
 def test_random_labels_are_wrong_and_only_on_the_forget_set():

@@ -50,6 +50,6 @@ class Ascent(Edit):
         return costs(study, forget, self.epochs * len(forget))
 
     @classmethod
-    def grid(cls) -> tuple[Ascent, ...]:
+    def grid(cls, **given: Any) -> tuple[Ascent, ...]:
         """Learning rate 1e-3, 1e-2 or 5e-2, 5 or 10 epochs."""
-        return tuple(cls(lr, epochs) for epochs in (5, 10) for lr in (1e-3, 1e-2, 5e-2))
+        return tuple(cls(lr, epochs, **given) for epochs in (5, 10) for lr in (1e-3, 1e-2, 5e-2))

@@ -59,8 +59,10 @@ class AscentDescent(Edit):
         return costs(study, forget, ascents * len(forget) + self.epochs * (study.n - len(forget)))
 
     @classmethod
-    def grid(cls) -> tuple[AscentDescent, ...]:
+    def grid(cls, **given: Any) -> tuple[AscentDescent, ...]:
         """Learning rate 1e-3, 5e-3 or 2e-2, 1 epoch (1 of ascent) or 5 (3 of ascent)."""
         return tuple(
-            cls(lr, epochs, ascents) for epochs, ascents in ((1, 1), (5, 3)) for lr in (1e-3, 5e-3, 2e-2)
+            cls(lr, epochs, ascents, **given)
+            for epochs, ascents in ((1, 1), (5, 3))
+            for lr in (1e-3, 5e-3, 2e-2)
         )

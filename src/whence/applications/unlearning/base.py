@@ -73,9 +73,12 @@ class Unlearn(abc.ABC):
         """Raise `InputError` if this method cannot serve the request; before anything is trained."""
 
     @classmethod
-    def grid(cls) -> tuple[Unlearn, ...]:
-        """The settings from which one is chosen, on a forget set that is not reported."""
-        return (cls(),)
+    def grid(cls, **given: Any) -> tuple[Unlearn, ...]:
+        """The settings from which one is chosen, on a forget set that is not reported.
+
+        given : hyper-parameters that all of them share, and what the method needs besides.
+        """
+        return (cls(**given),)
 
     def predict(
         self,

@@ -49,6 +49,6 @@ class Descent(Edit):
         return costs(study, forget, self.epochs * (study.n - len(forget)))
 
     @classmethod
-    def grid(cls) -> tuple[Descent, ...]:
+    def grid(cls, **given: Any) -> tuple[Descent, ...]:
         """Learning rate 1e-3, 1e-2 or 5e-2, 1 or 5 epochs."""
-        return tuple(cls(lr, epochs) for epochs in (1, 5) for lr in (1e-3, 1e-2, 5e-2))
+        return tuple(cls(lr, epochs, **given) for epochs in (1, 5) for lr in (1e-3, 1e-2, 5e-2))

@@ -64,6 +64,6 @@ class Distillation(Edit):
         return costs(study, forget, self.epochs * points, points)
 
     @classmethod
-    def grid(cls) -> tuple[Distillation, ...]:
+    def grid(cls, **given: Any) -> tuple[Distillation, ...]:
         """Learning rate 3e-4, 1e-3 or 3e-3, 3 or 10 epochs."""
-        return tuple(cls(lr, epochs) for epochs in (3, 10) for lr in (3e-4, 1e-3, 3e-3))
+        return tuple(cls(lr, epochs, **given) for epochs in (3, 10) for lr in (3e-4, 1e-3, 3e-3))

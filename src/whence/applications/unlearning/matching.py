@@ -72,6 +72,17 @@ class Matching(Edit):
             schedule=Stairs(self.decay, self.epochs),
         )
 
+    @classmethod
+    def grid(cls, **given: Any) -> tuple[Matching, ...]:
+        """Learning rate 1e-3, 3e-3 or 1e-2, batches of 16; 5 epochs keeping 3, 8 keeping 5, or 2 forgetting 2
+        and keeping 20: 20, 48 and 44 passes over the forget set."""
+        budgets = ((5, 1, 3), (8, 1, 5), (2, 2, 20))
+        return tuple(
+            cls(lr=lr, epochs=epochs, batch_size=16, forgetting=forgetting, keeping=keeping, **given)
+            for epochs, forgetting, keeping in budgets
+            for lr in (1e-3, 3e-3, 1e-2)
+        )
+
     def _points(self, study: Study, forget: Sequence[Any]) -> tuple[int, int]:
         """Examples of an epoch, and how many of them differ."""
         count = len(forget)

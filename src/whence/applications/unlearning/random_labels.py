@@ -64,6 +64,6 @@ class RandomLabels(Edit):
         return costs(study, forget, self.epochs * (count + min(self.keeping * count, study.n - count)))
 
     @classmethod
-    def grid(cls) -> tuple[RandomLabels, ...]:
+    def grid(cls, **given: Any) -> tuple[RandomLabels, ...]:
         """Learning rate 1e-3, 5e-3 or 2e-2, 3 or 10 epochs."""
-        return tuple(cls(lr, epochs) for epochs in (3, 10) for lr in (1e-3, 5e-3, 2e-2))
+        return tuple(cls(lr, epochs, **given) for epochs in (3, 10) for lr in (1e-3, 5e-3, 2e-2))

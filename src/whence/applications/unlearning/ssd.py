@@ -50,6 +50,8 @@ class SSD(Edit):
         return costs(study, forget, study.n + len(forget))
 
     @classmethod
-    def grid(cls) -> tuple[SSD, ...]:
+    def grid(cls, **given: Any) -> tuple[SSD, ...]:
         """Selection 1, 3, 10 or 30, dampening 0.3 or 1."""
-        return tuple(cls(selection, dampening) for selection in (1, 3, 10, 30) for dampening in (0.3, 1.0))
+        return tuple(
+            cls(selection, dampening, **given) for selection in (1, 3, 10, 30) for dampening in (0.3, 1.0)
+        )

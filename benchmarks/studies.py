@@ -129,12 +129,12 @@ def cifar2(n: int = 2000, targets: int = 500, epochs: int = 8) -> whence.Study:
 def cifar_tails(
     sizes: tuple[int, int, int] = (480, 100, 20), targets: int = 500, epochs: int = 20, width: int = 16
 ) -> tuple[whence.Study, np.ndarray]:
-    """Six classes of CIFAR-10 in two, each with a long tail of sub-classes: airplane, ship and truck against
-    bird, deer and frog, so many of each; and the sub-class of each training example.
+    """Six classes of CIFAR-10 in two, each with a long tail of sub-classes: bird, cat and frog against deer,
+    dog and horse, so many of each; and the sub-class of each training example.
 
     A conv net that learns all of it by heart.
     """
-    names = (("airplane", "ship", "truck"), ("bird", "deer", "frog"))
+    names = (("bird", "cat", "frog"), ("deer", "dog", "horse"))
     data = whence.datasets.cifar10(classes=[name for side in names for name in side], batches=(1, 2))
     rng = np.random.default_rng(0)
     counts = np.array([*sizes, *sizes])

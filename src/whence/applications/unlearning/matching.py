@@ -74,13 +74,13 @@ class Matching(Edit):
 
     @classmethod
     def grid(cls, **given: Any) -> tuple[Matching, ...]:
-        """Learning rate 1e-3, 3e-3 or 1e-2, batches of 16; 5 epochs keeping 3, 8 keeping 5, or 2 forgetting 2
-        and keeping 20: 20, 48 and 44 passes over the forget set."""
-        budgets = ((5, 1, 3), (8, 1, 5), (2, 2, 20))
+        """Learning rate 5e-4, 1e-3 or 3e-3, batches of 16; 8 epochs of 1 copy and keeping 5, 4 of 3 and 10, or
+        1 of 10 and 40: about 50 passes over the forget set each, with more and more of the others."""
+        budgets = ((8, 1, 5), (4, 3, 10), (1, 10, 40))
         return tuple(
             cls(lr=lr, epochs=epochs, batch_size=16, forgetting=forgetting, keeping=keeping, **given)
             for epochs, forgetting, keeping in budgets
-            for lr in (1e-3, 3e-3, 1e-2)
+            for lr in (5e-4, 1e-3, 3e-3)
         )
 
     def _points(self, study: Study, forget: Sequence[Any]) -> tuple[int, int]:

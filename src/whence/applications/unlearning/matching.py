@@ -74,8 +74,8 @@ class Matching(Edit):
 
     @classmethod
     def grid(cls, **given: Any) -> tuple[Matching, ...]:
-        """Learning rate 5e-4, 1e-3 or 3e-3, batches of 16; 8 epochs of 1 copy and keeping 5, 4 of 3 and 10, or
-        1 of 10 and 40: about 50 passes over the forget set each, with more and more of the others."""
+        """Learning rate 5e-4, 1e-3 or 3e-3, batches of 16; 8 epochs of 1 copy and keeping 5, 4 of 3 and
+        10, or 1 of 10 and 40: about 50 passes over the forget set each, with more and more of the others."""
         budgets = ((8, 1, 5), (4, 3, 10), (1, 10, 40))
         return tuple(
             cls(lr=lr, epochs=epochs, batch_size=16, forgetting=forgetting, keeping=keeping, **given)

@@ -2,8 +2,9 @@
 
 CIFAR-10 in two classes with long tails. For each forget set, models trained on everything are made to forget
 by every method and compared with as many models retrained without it; a second set of retrained models gives
-the floor, which is what retraining itself reaches. Settings are chosen from each method's grid on one random forget set and reported on the others.
-Datamodel matching is repeated with other attributions, to set its quality beside theirs.
+the floor, which is what retraining itself reaches. Settings are chosen from each method's grid on one random
+forget set and reported on the others. Datamodel matching is repeated with other attributions, to set its
+quality beside theirs.
 
 All models lie in banks under runs/, so a run that was stopped goes on where it was.
 """

@@ -27,6 +27,8 @@ def reported(result):
     for name in dict.fromkeys(row["method"] for row in distances):
         mine = [row for row in distances if row["method"] == name and row["forget_p95"] is not None]
         both = [row | others[row["set"], name] for row in mine]
+        if not both:  # it diverged on every set
+            continue
         found[name] = {
             key: sum(row[key] for row in both) / len(both)
             for key in ("forget_p95", "retain_p95", "validation_p95", "compute", "ulira")

@@ -14,13 +14,12 @@ from whence.cli.apply import (
     linearity,
     mislabels,
     support,
+    unlearn,
 )
 
 app = typer.Typer(
     no_args_is_help=True,
-    help="Put attributions to use: what holds a prediction up, what leaked, what is mislabelled or poisoned.",
-from whence.cli.apply import embedding, groups, keep, leakage, linearity, support, unlearn
-    no_args_is_help=True, help="Put attributions to use: what holds a prediction up, what leaked, unlearning."
+    help="Put attributions to use: what holds a prediction up, what leaked, is mislabelled or poisoned.",
 )
 
 app.command("support")(support.support)

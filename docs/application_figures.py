@@ -188,7 +188,7 @@ def _area(curve, limit):
     """Mean share flipped over the logarithm of the size."""
     sizes, shares = [1.0, *curve["size"], float(limit)], [0.0, *curve["flipped"]]
     return sum(
-        s * math.log(b / a) for s, a, b in zip(shares, sizes, sizes[1:], strict=True) if a > 0 and b > a
+        share * math.log(b / a) for share, a, b in zip(shares, sizes[:-1], sizes[1:], strict=True) if b > a
     )
 
 

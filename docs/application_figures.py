@@ -12,7 +12,7 @@ from harmonic_figures import replaced
 WIDTH, HEIGHT = 720, 400
 LEFT, RIGHT, TOP, BOTTOM = 56, 190, 16, 48
 # as many as rankers: Okabe and Ito's, then greys for what knows nothing
-COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#a6761d", "#666"]
+COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#a6761d", "#666", "#999"]
 STYLE = """
 text { font: 13px system-ui, sans-serif; fill: #333 }
 .axis { stroke: #8884; stroke-width: 1 }

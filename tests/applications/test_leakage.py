@@ -175,6 +175,16 @@ def test_standardised_survives_sparse_rows():
     assert np.isfinite(found).all() and found[0, 3] > 5 and not found[1].any()
 
 
+def test_rows_a_little_more_than_half_of_which_are_not_zero_are_not_extreme():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(200, 500)) * (rng.random((200, 500)) < 0.1)
+    rows[7] = rng.normal(size=500) * 0.1  # 251 of them stay, of which one is nearly 0
+    rows[7, np.argsort(np.abs(rows[7]))[:249]] = 0
+    rows[11] *= 1e-4  # a target that hangs on nothing
+    maxima = standardised(rows).max(1)
+    assert maxima[7] < maxima.max() and maxima[11] < np.median(maxima)
+
+
 # --- The application ---
 
 

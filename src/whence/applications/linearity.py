@@ -139,7 +139,7 @@ def linearity(
         wanted = [level * best for level in LEVELS] if lds is None else list(lds)
         needed = tuple(models_needed(split, value) for value in wanted if 0 < value < 1)
     found = Linearity(
-        title=f"How linear the {split.output} is in the training set",
+        title=f"Linearity of the {split.output}",
         statement=split.verdict,
         table=_table(split, needed),
         chart=_chart(split),

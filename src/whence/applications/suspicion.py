@@ -17,13 +17,16 @@ _CLOSEST = 0.01  # distances to 1 below this one say no more
 
 
 def standardised(weight: np.ndarray) -> np.ndarray:
-    """Rows (targets, train) with median 0 and unit spread (by the median deviation; sparse rows by the
-    rms)."""
+    """Rows (targets, train) with median 0 and unit spread, by the median deviation.
+
+    The spread is taken to be at least a third of the row's rms, for half of a sparse row is zeros, and of the
+    usual row's, or any weight of a target that hangs on nothing would look extreme.
+    """
     centred = weight - np.median(weight, axis=1, keepdims=True)
     spread = 1.4826 * np.median(np.abs(centred), axis=1, keepdims=True)
     rms = np.sqrt(np.square(centred).mean(axis=1, keepdims=True))
-    spread = np.where(spread > 1e-3 * rms, spread, rms)
-    return centred / np.maximum(spread, 1e-12)
+    least = np.maximum(rms, np.median(rms)) / 3
+    return centred / np.maximum(np.maximum(spread, least), 1e-12)
 
 
 def stretched(likeness: np.ndarray) -> np.ndarray:

@@ -86,9 +86,10 @@ def paragraph(*words: Any) -> Markup:
     return tag("p", *words, class_="prose")
 
 
-def meaning_line(meaning: str) -> Markup | None:
-    """What a weight says in words; printed under every figure that shows weights."""
-    return tag("p", tag("b", "What a weight says "), meaning, class_="meaning") if meaning else None
+def meaning_line(meaning: str, heading: str = "What a weight says") -> Markup | None:
+    """What a weight says in words; printed under every figure that shows weights. What other numbers say has
+    another heading."""
+    return tag("p", tag("b", f"{heading} "), meaning, class_="meaning") if meaning else None
 
 
 def _spec(fig: Figure) -> dict[str, Any]:

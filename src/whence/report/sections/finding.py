@@ -33,7 +33,7 @@ def _(finding: Finding, context: Context) -> list[Section]:
         body.append(_pairs(context, finding.pairs))
     if listed and not finding.chart:
         body.append(listed)
-    body.append(meaning_line(finding.meaning))
+    body.append(meaning_line(finding.meaning, "How to read it"))
     if finding.provenance:
         pairs = [
             (str(key), value if isinstance(value, str | int | float) else str(value))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from harmonic_figures import replaced
+from harmonic_figures import repeat, replaced
 
 WIDTH, HEIGHT = 720, 400
 LEFT, RIGHT, TOP, BOTTOM = 56, 190, 16, 48
@@ -57,7 +57,7 @@ def support_page(text, result):
         for row in sizes
         if row["mean_size"] is not None
     ]
-    words += ["", "Repeat it with `python -m benchmarks support`; `make docs` writes it here."]
+    words += ["", repeat("support", 35)]
     return replaced(text, "support", "\n".join(words))
 
 
@@ -93,7 +93,7 @@ def leakage_page(text, result):
         f"| {row['suspects_by']} | {row['called']} | {_share(row['precision'])} | {_share(row['recall'])} |"
         for row in called
     ]
-    words += ["", "Repeat it with `python -m benchmarks leakage`; `make docs` writes it here."]
+    words += ["", repeat("leakage", 6)]
     return replaced(text, "leakage", "\n".join(words))
 
 
@@ -137,7 +137,7 @@ def embedding_page(text, result):
         f"{row['high']:+.2f} |"
         for row in pulls
     ]
-    words += ["", "Repeat it with `python -m benchmarks embedding`; `make docs` writes it here."]
+    words += ["", repeat("embedding", 12)]
     return replaced(text, "embedding", "\n".join(words))
 
 

@@ -9,6 +9,14 @@ def replaced(text, name, body):
     return re.sub(pattern, lambda match: f"{match[1]}\n\n{body}\n\n{match[2]}", text)
 
 
+def repeat(name, minutes):
+    """How to measure it again, and how long that took on two cores which other work used, too."""
+    return (
+        f"Repeat it with `python -m benchmarks {name}` (about {minutes} minutes on two cores that had other "
+        "work as well); `make docs` writes it here."
+    )
+
+
 def curves(result):
     """Rows for the drawing of learning curves: R2 of ridge on each small study, and its ceiling."""
     points = [row for row in result["rows"] if row.get("method") == "ridge"]
@@ -59,7 +67,7 @@ def split_page(text, result):
     ]
     chosen = [row for row in simulated if row["trainings"] == most]
     words += [f"| {row['simulated']} | {row['mean']:.2f} | {row['spread']:.2f} |" for row in chosen]
-    words += ["", "Repeat it with `python -m benchmarks harmonic`; `make docs` writes it here."]
+    words += ["", repeat("harmonic", 85)]
     return replaced(text, "harmonic", "\n".join(words))
 
 
@@ -91,8 +99,7 @@ def keep_page(text, result):
             )
         words.append("")
     words += [
-        'Under "linear", the linear share of what subsets of that size determine. Repeat it with '
-        "`python -m benchmarks keep`; `make docs` writes it here."
+        'Under "linear", the linear share of what subsets of that size determine. ' + repeat("keep", 12)
     ]
     return replaced(text, "keep", "\n".join(words))
 

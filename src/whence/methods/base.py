@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -29,6 +29,10 @@ _NEEDS: dict[str, tuple[Callable[[Any], bool], str]] = {
         lambda source: _has(source, "train_labels") and _has(source, "target_labels"),
         "class labels (pass a Study made with labelled train and targets)",
     ),
+    "answers": (
+        lambda source: _has(source, "train_answers") and _has(source, "target_answers"),
+        "labels (pass a Study made with labelled train and targets)",
+    ),
     "texts": (
         lambda source: _has(source, "train_texts") and _has(source, "target_texts"),
         "texts (pass a Study made with texts=(training texts, targets' texts))",
@@ -43,8 +47,8 @@ _NEEDS: dict[str, tuple[Callable[[Any], bool], str]] = {
 class Method(abc.ABC):
     """An estimator of attributions: hyper-parameters in the constructor, data in `attribute`.
 
-    `needs` names what `attribute` reads from its argument, of: retrainings, ids, inputs, labels, texts,
-    training.
+    `needs` names what `attribute` reads from its argument, of: retrainings, ids, inputs, labels (classes),
+    answers (what is trained on, labels or not), texts, training.
     """
 
     needs: ClassVar[tuple[str, ...]]
@@ -88,6 +92,28 @@ def first_output(source: Any, output: str | None) -> str:
         return output
     outputs = getattr(source, "outputs", None)
     return outputs[0] if outputs else "margin"
+
+
+def check_groups(groups: Mapping[str, Sequence[Any]] | None) -> dict[str, list[Any]] | None:
+    """Named groups of target ids as a dict, or an InputError where there is none or one is empty."""
+    if groups is None:
+        return None
+    if not groups or not all(len(ids) for ids in groups.values()):
+        raise InputError("groups must name at least one group, and each at least one target id.")
+    return {name: list(ids) for name, ids in groups.items()}
+
+
+def group_rows(groups: Mapping[str, Sequence[Any]], source: Any) -> list[list[int]]:
+    """Positions of the targets in each group; InputError for an id that is no target's."""
+    at = {identity: i for i, identity in enumerate(source.target_ids.tolist())}
+    for name, ids in groups.items():
+        unknown = [identity for identity in ids if identity not in at]
+        if unknown:
+            raise InputError(
+                f"groups[{name!r}] has {unknown[0]!r}, which is no target of the study; its ids are like "
+                f"{source.target_ids[0]!r}."
+            )
+    return [[at[identity] for identity in ids] for ids in groups.values()]
 
 
 def flat_outputs(outputs: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:

@@ -31,7 +31,7 @@ class GradDot(Method):
     Exact dot products of whole gradients. Right up to scale.
     """
 
-    needs = ("ids", "inputs", "labels", "training")
+    needs = ("ids", "inputs", "answers", "training")
 
     def __init__(
         self,

@@ -54,7 +54,7 @@ class Influence(Method):
     seed : of models trained here
     """
 
-    needs = ("ids", "inputs", "labels", "training")
+    needs = ("ids", "inputs", "answers", "training")
 
     def __init__(
         self,

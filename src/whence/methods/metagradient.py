@@ -14,8 +14,8 @@ import torch
 
 from whence.attribution import Attribution
 from whence.errors import InputError
-from whence.methods.base import Method, first_output, provenance
-from whence.study.outputs import OUTPUTS
+from whence.methods.base import Method, check_groups, first_output, group_rows, provenance
+from whence.study.outputs import output_functions
 from whence.subsets import Subsets
 from whence.training.replay import Metagradient, differentiate
 from whence.training.run import Group, Run
@@ -60,7 +60,7 @@ class MAGIC(Method):
     device : "cpu", "cuda", ...; default the CPU.
     """
 
-    needs = ("training", "ids", "labels")
+    needs = ("training", "ids", "answers")
 
     def __init__(
         self,
@@ -83,10 +83,8 @@ class MAGIC(Method):
             raise InputError(f'adjoint must be "float32" or "float64", received {adjoint!r}.')
         if memory < 1 or (together is not None and together < 1):
             raise InputError(f"memory={memory} and together={together} must be at least 1.")
-        if groups is not None and (not groups or not all(len(ids) for ids in groups.values())):
-            raise InputError("groups must name at least one group, and each at least one target id.")
         self.seed, self.average, self.keep = seed, average, keep
-        self.groups, self.check = None if groups is None else dict(groups), check
+        self.groups, self.check = check_groups(groups), check
         self.memory, self.adjoint, self.together, self.device = memory, adjoint, together, device
 
     def missing(self, source: Any, output: str | None = None) -> list[str]:
@@ -94,7 +92,9 @@ class MAGIC(Method):
         if hasattr(source, "trainer") and getattr(source, "recipe", None) is None:
             return ["a Recipe (pass a Study made with recipe=, whose steps can be differentiated)"]
         lacks = super().missing(source, output)
-        if not lacks and first_output(source, output) not in set(OUTPUTS) - {"logits"}:
+        if not lacks and first_output(source, output) not in set(output_functions(source.recipe.loss)) - {
+            "logits"
+        }:
             lacks.append(f"an output that is one number per target (not {first_output(source, output)!r})")
         return lacks
 
@@ -133,15 +133,7 @@ class MAGIC(Method):
         """Positions of the targets, or of those in each group."""
         if self.groups is None:
             return list(range(len(study.target_ids)))
-        at = {identity: i for i, identity in enumerate(study.target_ids.tolist())}
-        for name, ids in self.groups.items():
-            unknown = [identity for identity in ids if identity not in at]
-            if unknown:
-                raise InputError(
-                    f"groups[{name!r}] has {unknown[0]!r}, which is no target of the study; its ids are like "
-                    f"{study.target_ids[0]!r}."
-                )
-        return [[at[identity] for identity in ids] for ids in self.groups.values()]
+        return [*group_rows(self.groups, study)]
 
     def _differentiate(self, run: Run, output: str, rows: list[Group], mask: np.ndarray) -> Metagradient:
         found = differentiate(run, output, rows, mask, together=self.together, memory=self.memory)

@@ -5,13 +5,14 @@ output at a checkpoint (projected or whole), Phi its rows for the training examp
 
     tau(z) = mean_c[ phi(z)' (Phi' Phi + lambda)^-1 Phi' ]  mean_c[ Q ],
 
-means over checkpoints c. Here lambda = ridge n mean_i |phi(x_i)|^2, so that a ridge means the same for every
+means over checkpoints c. With a loss of the recipe's own phi is the gradient of that loss at the training
+examples and Q = -1. Here lambda = ridge n mean_i |phi(x_i)|^2, so that a ridge means the same for every
 network; the kernel is not rescaled, so checkpoints count by what they say.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +22,7 @@ import torch
 from whence.attribution import Attribution, Effect
 from whence.attribution_files import check_place
 from whence.errors import InputError
-from whence.methods.base import Method, first_output, provenance
+from whence.methods.base import Method, check_groups, first_output, group_rows, provenance
 from whence.methods.gradients.check import check
 from whence.methods.gradients.checkpoints import Checkpoint, Given, checkpoints
 from whence.methods.gradients.inverse import dual, primal
@@ -29,9 +30,8 @@ from whence.methods.gradients.kernel import dots, pieces_of, squares
 from whence.methods.gradients.network import Network
 from whence.methods.gradients.plan import bytes_of
 from whence.methods.gradients.projection import Projection, project
-from whence.methods.gradients.stored import Stored, one_minus_p, prepare
+from whence.methods.gradients.stored import Stored, means, prepare, pulls
 from whence.methods.gradients.streaming import stream, top
-from whence.study.outputs import margin
 
 RIDGE = 3e-4
 
@@ -60,12 +60,15 @@ class TRAK(Method):
     use_masks : let each checkpoint's kernel be that of the examples it was trained on
     soft_threshold : share of scores, the smallest in size, that are set to 0 and subtracted from the others
         (the paper's S_lambda, by quantile)
+    groups : name -> ids of targets. The rows of the attribution are then these groups, and the output that
+        is explained is the mean over a group; gradients of its targets are averaged before they are scored
+        with, so that the scores of a large pool for one task are a single row (DsDm, Engstrom et al. 2024)
     seed : of the projection, and of the training where `checkpoints` is a number
 
-    Scores are right up to scale. Needs labels and a Recipe.
+    Scores are right up to scale. Needs labels (answers, with a loss of the recipe's own) and a Recipe.
     """
 
-    needs = ("ids", "inputs", "labels", "training")
+    needs = ("ids", "inputs", "answers", "training")
 
     def __init__(
         self,
@@ -79,6 +82,7 @@ class TRAK(Method):
         memory: int | str = "1GiB",
         use_masks: bool = False,
         soft_threshold: float = 0.0,
+        groups: Mapping[str, Sequence[Any]] | None = None,
         seed: int = 0,
         device: str | None = None,
     ) -> None:
@@ -106,13 +110,19 @@ class TRAK(Method):
         self.memory = bytes_of(memory)
         self.use_masks = use_masks
         self.soft_threshold = soft_threshold
+        self.groups = check_groups(groups)
         self.seed = seed
         self.device = device
+
+    def require(self, source: Any, output: str | None = None) -> None:
+        """As for every method; also that the groups are of targets."""
+        super().require(source, output)
+        self._groups(source)
 
     def attribute(
         self, study: Any, output: str | None = None, *, to: str | Path | None = None
     ) -> Attribution:
-        """Scores (target, train).
+        """Scores (target or group, train).
 
         Parameters
         ----------
@@ -130,7 +140,7 @@ class TRAK(Method):
         check_place(to)
         output = first_output(study, output)
         ready = self._stored(study, output, self._given(study), (self.ridge,), write_scores=True)
-        shape = (len(study.target_ids), study.n)
+        shape = (len(self._rows(study)), study.n)
         labels = self._labels(study, output, self.ridge, ready.names)
         with Attribution.writing(to, shape, ready.store.block, **labels) as write:
             for span, scores in stream(ready.store, ready.queries[0], np.mean(ready.weights, 0)):
@@ -165,7 +175,7 @@ class TRAK(Method):
                 for score, j in zip(scores, positions, strict=True)
                 if sign * score > 0
             ]
-            for target, scores, positions in zip(study.target_ids.tolist(), best, where, strict=True)
+            for target, scores, positions in zip(self._rows(study), best, where, strict=True)
         }
 
     def path(
@@ -192,13 +202,14 @@ class TRAK(Method):
         network = Network(study, output, self.device)
         if self.use_masks and any(c.mask is None for c in given):
             raise InputError("use_masks needs checkpoints whose training subsets are known: pass a Bank.")
-        totals = [torch.zeros(len(study.target_ids), study.n, dtype=torch.float64) for _ in ridges]
+        groups = self._groups(study)
+        totals = [torch.zeros(len(self._rows(study)), study.n, dtype=torch.float64) for _ in ridges]
         weights = torch.zeros(study.n, dtype=torch.float64)
         found = []
         for number, checkpoint in enumerate(given):
-            check(network.load(checkpoint), margin, ridge=min(ridges))
-            weights += one_minus_p(network)
-            found_here = self._scores(network, checkpoint, ridges, number)
+            check(network.load(checkpoint), network.linear, ridge=min(ridges))
+            weights += pulls(network)
+            found_here = self._scores(network, checkpoint, ridges, number, groups)
             for total, scores in zip(totals, found_here, strict=True):
                 total += scores.cpu()
             done = number + 1
@@ -220,34 +231,46 @@ class TRAK(Method):
 
     def _labels(self, study: Any, output: str, ridge: float, names: list[str]) -> dict[str, Any]:
         return {
-            "target_ids": study.target_ids,
+            "target_ids": self._rows(study),
             "train_ids": study.train_ids,
             "output": output,
-            "units": f"{output}, up to scale",
+            "units": f"{output if self.groups is None else f'mean {output}'}, up to scale",
             "method": f"TRAK ({len(names)} checkpoint{'s' if len(names) > 1 else ''}, ridge {ridge:g})",
             "provenance": provenance(study, self, checkpoints=names, ridge=ridge),
         }
+
+    def _groups(self, study: Any) -> list[list[int]] | None:
+        return None if self.groups is None else group_rows(self.groups, study)
+
+    def _rows(self, study: Any) -> list[Any]:
+        """What the rows of the attribution are called."""
+        return study.target_ids.tolist() if self.groups is None else list(self.groups)
 
     def _given(self, study: Any, first: int | None = None) -> list[Checkpoint]:
         return checkpoints(study, self._checkpoints, first=first or self.first, seed=self.seed)
 
     def _scores(
-        self, network: Network, checkpoint: Checkpoint, ridges: Sequence[float], number: int
+        self,
+        network: Network,
+        checkpoint: Checkpoint,
+        ridges: Sequence[float],
+        number: int,
+        groups: list[list[int]] | None,
     ) -> list[torch.Tensor]:
-        """phi(z)' (Phi' Phi + lambda)^-1 phi(x) at each ridge, (targets, n) float64."""
+        """phi(z)' (Phi' Phi + lambda)^-1 phi(x) at each ridge, (targets or groups, n) float64."""
         if self.use_masks:
             seen = torch.as_tensor(checkpoint.mask, device=network.device).nonzero()[:, 0]
         else:
             seen = torch.arange(len(network.train.y), device=network.device)
         if self.projection is None:
-            train = pieces_of(network, network.train, margin)
+            train = pieces_of(network, network.train, network.linear)
             targets = pieces_of(network, network.targets, network.output)
-            kernel, cross = dots(train, train).double(), dots(targets, train).double()
+            kernel, cross = dots(train, train).double(), means(dots(targets, train).double(), groups)
             unit = float(squares(train)[seen].double().mean()) * len(seen)
             return [dual(kernel, cross, seen, ridge * unit, self.use_masks) for ridge in ridges]
         projection = Projection(self.projection, self.seed + number)
-        train_rows = project(network, network.train, margin, projection)
-        target_rows = project(network, network.targets, network.output, projection)
+        train_rows = project(network, network.train, network.linear, projection)
+        target_rows = means(project(network, network.targets, network.output, projection), groups)
         unit = float(train_rows[seen].double().square().sum(1).mean()) * len(seen)
         return [primal(train_rows, target_rows, seen, ridge * unit, self.blocks) for ridge in ridges]
 
@@ -271,6 +294,7 @@ class TRAK(Method):
             ridges=ridges,
             blocks=self.blocks,
             write_scores=write_scores,
+            groups=self._groups(study),
         )
 
     def _streamed(
@@ -287,7 +311,7 @@ class TRAK(Method):
         for count in sorted(set(counts)):
             weights = np.mean(ready.weights[:count], 0)
             for ridge, queries in zip(ridges, ready.queries, strict=True):
-                scores = torch.empty(len(study.target_ids), study.n)
+                scores = torch.empty(len(self._rows(study)), study.n)
                 for span, part in stream(ready.store, queries[:count], weights):
                     scores[:, span] = torch.from_numpy(part)
                 found.append(self._finish(study, output, scores, ridge, ready.names[:count]))

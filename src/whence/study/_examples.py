@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -13,12 +13,20 @@ from whence.errors import InputError
 
 @dataclass(frozen=True)
 class Examples:
-    """Inputs ``(n, ...)`` (array or tensor, None for a study of a function) and labels ``(n,)`` or None."""
+    """Inputs ``(n, ...)`` (array or tensor, None for a study of a function) and what is to be said of each:
+    classes, or values, or nothing.
+
+    Attributes
+    ----------
+    labels : classes, int64 ``(n,)``.
+    values : numbers to predict, float64 ``(n,)``; with a loss of the recipe's own the answers that it takes,
+        int64 or float32 ``(n, ...)``.
+    """
 
     count: int
     inputs: Any = None
     labels: np.ndarray | None = None
-    values: np.ndarray | None = None  # regression targets, float64 (n,)
+    values: np.ndarray | None = None
 
     def __len__(self) -> int:
         return self.count
@@ -31,8 +39,10 @@ class Examples:
         return cls(count)
 
     @classmethod
-    def of(cls, pair: tuple[Any, Any], argument: str, classification: bool = True) -> Examples:
-        """Check a pair ``(inputs, labels)``."""
+    def of(
+        cls, pair: tuple[Any, Any], argument: str, kind: Literal["labels", "values", "answers"] = "labels"
+    ) -> Examples:
+        """Check a pair ``(inputs, labels)``, or one of inputs and values or answers."""
         if not isinstance(pair, Sequence) or len(pair) != 2:
             raise InputError(f"{argument} must be a pair (inputs, labels), received {type(pair).__name__}.")
         inputs, labels = pair
@@ -46,14 +56,15 @@ class Examples:
                 f"{type(pair[0]).__name__}."
             )
         raw = np.asarray(labels.detach().cpu() if hasattr(labels, "detach") else labels)
+        if kind == "answers":
+            return cls(len(inputs), _finite(inputs, argument), None, _answers(raw, len(inputs), argument))
         if raw.ndim != 1 or len(raw) != len(inputs):
             raise InputError(
                 f"{argument} has {len(inputs)} inputs but labels of shape {raw.shape}; one label for each "
                 "input is needed."
             )
-        if np.asarray(inputs).dtype.kind == "f" and not np.isfinite(np.asarray(inputs)).all():
-            raise InputError(f"{argument} inputs hold NaN or infinite values; clean or impute them first.")
-        if not classification:
+        _finite(inputs, argument)
+        if kind == "values":
             if raw.dtype.kind not in "iufb" or not np.isfinite(raw.astype(np.float64)).all():
                 raise InputError(
                     f"{argument} values to predict must be finite numbers, received dtype {raw.dtype}"
@@ -66,6 +77,11 @@ class Examples:
                 "first, for example with numpy.unique(labels, return_inverse=True)."
             )
         return cls(len(raw), inputs, raw.astype(np.int64))
+
+    @property
+    def answers(self) -> np.ndarray | None:
+        """What a network is trained to say: labels or values; None where there are neither."""
+        return self.labels if self.labels is not None else self.values
 
     def check_like(self, train: Examples) -> None:
         """Targets must look like training examples, or a network (and the scaling of uint8 images) would
@@ -81,6 +97,12 @@ class Examples:
             raise InputError(
                 f"train inputs are {train.inputs.dtype} and targets {self.inputs.dtype}, but uint8 is scaled "
                 "and other numbers are taken as they are; pass both in one form."
+            )
+        if self.values is not None and _unlike(self.values, train.values):
+            assert train.values is not None
+            raise InputError(
+                f"targets must have answers like those of training examples, {train.values.dtype} of shape "
+                f"{train.values.shape[1:]}, received {self.values.dtype} of shape {self.values.shape[1:]}."
             )
 
     @property
@@ -114,6 +136,32 @@ class Examples:
             "labels": "none" if self.labels is None else self.labels,
             "values": "none" if self.values is None else self.values,
         }
+
+
+def _finite(inputs: Any, argument: str) -> Any:
+    if np.asarray(inputs).dtype.kind == "f" and not np.isfinite(np.asarray(inputs)).all():
+        raise InputError(f"{argument} inputs hold NaN or infinite values; clean or impute them first.")
+    return inputs
+
+
+def _answers(raw: np.ndarray, count: int, argument: str) -> np.ndarray:
+    if raw.ndim < 1 or len(raw) != count:
+        raise InputError(
+            f"{argument} has {count} inputs but answers of shape {raw.shape}; one row of answers for each "
+            "input is needed."
+        )
+    if raw.dtype.kind not in "iufb" or not np.isfinite(raw).all():
+        raise InputError(
+            f"{argument} answers must be finite numbers, received dtype {raw.dtype}"
+            f"{' with NaN or infinite values' if raw.dtype.kind == 'f' else ''}."
+        )
+    return raw.astype(np.float32 if raw.dtype.kind == "f" else np.int64)
+
+
+def _unlike(values: np.ndarray, others: np.ndarray | None) -> bool:
+    return others is not None and (
+        values.shape[1:] != others.shape[1:] or values.dtype.kind != others.dtype.kind
+    )
 
 
 def make_ids(ids: Sequence[Any] | None, count: int, argument: str) -> np.ndarray:

@@ -3,7 +3,7 @@ axis."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -39,7 +39,9 @@ def logits(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     return logits
 
 
-OUTPUTS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+# Outputs of a network (b, ...) and labels or answers (b, ...), to one number or row for each example.
+Output = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+OUTPUTS: dict[str, Output] = {
     "margin": margin,
     "margin_max": margin_max,
     "loss": loss,
@@ -48,12 +50,24 @@ OUTPUTS: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
 }
 
 
-def check_outputs(names: list[str] | tuple[str, ...]) -> tuple[str, ...]:
-    """The names as a tuple, or an `InputError` that lists the known ones."""
-    names = (names,) if isinstance(names, str) else tuple(names)
-    unknown = [name for name in names if name not in OUTPUTS]
+def output_functions(loss: Output | None) -> dict[str, Output]:
+    """The outputs that a recipe with this `loss` offers: those of a classifier, or the loss alone."""
+    return OUTPUTS if loss is None else {"loss": loss}
+
+
+def check_outputs(names: Sequence[str] | str | None, loss: Output | None = None) -> tuple[str, ...]:
+    """The names as a tuple (None: the first there is), or an `InputError` that lists the known ones."""
+    known = output_functions(loss)
+    names = (
+        (next(iter(known)) if names is None else names,) if isinstance(names, str | None) else tuple(names)
+    )
+    unknown = [name for name in names if name not in known]
     if unknown or not names:
-        raise InputError(f"outputs must name at least one of {', '.join(OUTPUTS)}; received {list(names)}.")
+        raise InputError(
+            f"outputs must name at least one of {', '.join(known)}"
+            f"{'' if loss is None else ', which is all there is with a loss of your own'}; received "
+            f"{list(names)}."
+        )
     if len(set(names)) < len(names):
         raise InputError(f"outputs must differ from each other, received {list(names)}.")
     return names

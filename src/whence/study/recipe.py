@@ -194,6 +194,11 @@ class Recipe:
     drop_last : skip an epoch's last, incomplete batch.
     precision : ``"float32"``; ``"mixed"`` runs the network in bfloat16 with float32 weights; ``"auto"`` takes
         mixed where the device has bfloat16 arithmetic. Outputs are always computed in float32.
+    loss : None: cross-entropy over classes. Otherwise a function ``loss(outputs, answers) -> (b,)`` of what
+        the network returns ``(b, ...)`` and of the study's answers ``(b, ...)``, which stand in the place of
+        labels; `torch.func` maps it, so it may neither write in place nor branch on values. The study then
+        records the output "loss", this function of the targets. For language models see
+        `whence.study.text`, for policies `whence.study.robots`.
     """
 
     model: Callable[[], nn.Module]
@@ -206,6 +211,7 @@ class Recipe:
     subset: str = "shorter"
     drop_last: bool = False
     precision: str = "float32"
+    loss: Callable[[Any, Any], Any] | None = None
 
     def __post_init__(self) -> None:
         if not callable(self.model):
@@ -228,6 +234,15 @@ class Recipe:
                     f"{name} must be {' or '.join(kind.__name__ for kind in kinds)}, received "
                     f"{getattr(self, name)!r}."
                 )
+        if self.loss is not None and not callable(self.loss):
+            raise InputError(
+                f"loss must be a function of outputs and answers, received {type(self.loss).__name__}."
+            )
+        if self.loss is not None and self.label_smoothing:
+            raise InputError(
+                f"label_smoothing={self.label_smoothing} is for cross-entropy over classes; leave it at 0 "
+                "with a loss of your own."
+            )
         if not 0 <= self.label_smoothing < 1:
             raise InputError(f"label_smoothing must lie in [0, 1), received {self.label_smoothing}.")
         if self.subset not in ("shorter", "weighted"):
@@ -247,6 +262,9 @@ class Recipe:
             value = getattr(self, item.name)
             if item.name == "model":
                 plain["model"] = describe_callable(value)
+            elif item.name == "loss":
+                if value is not None:  # banks older than the option keep their fingerprint
+                    plain["loss"] = describe_callable(value)
             elif hasattr(value, "__dataclass_fields__"):
                 plain[item.name] = {"kind": type(value).__name__, **asdict(value)}
                 if plain[item.name].get("erase", "") is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -25,10 +25,11 @@ class Study:
     ----------
     train, targets : pairs ``(inputs, labels)``. Inputs are uint8 images ``(n, H, W)`` or ``(n, H, W, C)``,
         float features ``(n, ...)`` (images channel-first), or integer tokens ``(n, length)``; labels are
-        integers ``(n,)``.
+        integers ``(n,)``, or with a loss of the recipe's own the answers that it takes: finite numbers ``(n,
+        ...)``, integers or floats.
     recipe : `Recipe`, how one model is trained.
     outputs : names of what to record for every target: "margin", "margin_max", "loss", "probability",
-        "logits".
+        "logits" (default: the margin); "loss" alone with a loss of the recipe's own.
     train_ids, target_ids : unique names (int or str) of the examples; by default ``0..n-1`` and ``0..t-1``.
     classes : names of the classes, by label.
     name : a title for reports.
@@ -45,7 +46,7 @@ class Study:
         train: tuple[Any, Any],
         targets: tuple[Any, Any],
         recipe: Recipe,
-        outputs: Sequence[str] = ("margin",),
+        outputs: Sequence[str] | None = None,
         *,
         train_ids: Sequence[Any] | None = None,
         target_ids: Sequence[Any] | None = None,
@@ -60,12 +61,18 @@ class Study:
                 f"recipe must be a whence.Recipe, received {type(recipe).__name__}; for another way to "
                 "train see Study.from_function, from_estimator and from_training_function."
             )
+        kind: Literal["labels", "answers"] = "labels" if recipe.loss is None else "answers"
         self._setup(
-            Examples.of(train, "train"), Examples.of(targets, "targets"), train_ids, target_ids, classes, name
+            Examples.of(train, "train", kind),
+            Examples.of(targets, "targets", kind),
+            train_ids,
+            target_ids,
+            classes,
+            name,
         )
         self.train_texts, self.target_texts = self._check_texts(texts)
         self.recipe: Recipe | None = recipe
-        self.outputs = check_outputs(tuple(outputs))
+        self.outputs = check_outputs(outputs, recipe.loss)
         self._make_trainer: Callable[..., Trainer] | None = None
         self._method = {"kind": "recipe", **recipe.describe()}
 
@@ -184,8 +191,8 @@ class Study:
         classifier = hasattr(estimator, "predict_proba")
         chosen = estimator_outputs(estimator, classifier, outputs)
         examples = (
-            Examples.of(train, "train", classification=classifier),
-            Examples.of(targets, "targets", classification=classifier),
+            Examples.of(train, "train", kind="labels" if classifier else "values"),
+            Examples.of(targets, "targets", kind="labels" if classifier else "values"),
         )
         method = {
             "estimator": f"{type(estimator).__module__}.{type(estimator).__qualname__}",
@@ -292,6 +299,16 @@ class Study:
     def target_labels(self) -> np.ndarray | None:
         """Target labels int64 ``(targets,)``, None where there are none."""
         return self.targets.labels
+
+    @property
+    def train_answers(self) -> np.ndarray | None:
+        """What is trained on: labels, or the answers ``(n, ...)`` of a recipe's own loss."""
+        return self.train.answers
+
+    @property
+    def target_answers(self) -> np.ndarray | None:
+        """The targets' labels, or answers ``(targets, ...)``."""
+        return self.targets.answers
 
     @property
     def texts(self) -> tuple[np.ndarray, np.ndarray] | None:

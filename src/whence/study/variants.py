@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -24,9 +24,9 @@ def with_outputs(study: Study, outputs: Sequence[str]) -> Study:
     ------
     InputError : a study without labelled inputs (of a plain function), whose outputs are its own.
     """
-    _need_labels(study)
+    _need_answers(study)
     changed = _copy(study)
-    changed.outputs = check_outputs(tuple(outputs))
+    changed.outputs = check_outputs(tuple(outputs), _loss(study))
     return changed
 
 
@@ -92,8 +92,9 @@ def with_targets(study: Study, targets: tuple[Any, Any], ids: Sequence[Any] | No
     InputError : targets that do not look like the training examples, labels outside the classes, ids that
         are not unique.
     """
-    _need_labels(study)
-    return _checked(_copy(study), study.train, Examples.of(targets, "targets"), study.train_ids, ids)
+    _need_answers(study)
+    asked = Examples.of(targets, "targets", _kind(study))
+    return _checked(_copy(study), study.train, asked, study.train_ids, ids)
 
 
 def with_train(study: Study, train: tuple[Any, Any]) -> Study:
@@ -104,8 +105,8 @@ def with_train(study: Study, train: tuple[Any, Any]) -> Study:
     ------
     InputError : another number or shape of examples, labels outside the classes.
     """
-    _need_labels(study)
-    examples = Examples.of(train, "train")
+    _need_answers(study)
+    examples = Examples.of(train, "train", _kind(study))
     if len(examples) != study.n:
         raise InputError(
             f"train has {len(examples)} examples, but the study has {study.n} and each keeps its id; pass as "
@@ -117,7 +118,7 @@ def with_train(study: Study, train: tuple[Any, Any]) -> Study:
 def self_targets(study: Study) -> Study:
     """The same study with its training examples as targets, under their own ids: its attributions are
     train x train. Where an example is left out of a retraining, its output there is out of sample."""
-    _need_labels(study)
+    _need_answers(study)
     return _checked(_copy(study), study.train, study.train, study.train_ids, study.train_ids)
 
 
@@ -145,6 +146,19 @@ def joint_targets(study: Study) -> Study:
     return _checked(_copy(study), train, joined, own, ids)
 
 
+def _loss(study: Study) -> Any:
+    return None if study.recipe is None else study.recipe.loss
+
+
+def _kind(study: Study) -> Literal["labels", "answers"]:
+    return "labels" if _loss(study) is None else "answers"
+
+
+def _need_answers(study: Study) -> None:
+    if _loss(study) is None:
+        _need_labels(study)
+
+
 def _need_labels(study: Study) -> None:
     if study.train.inputs is None or study.train.labels is None:
         raise InputError(
@@ -157,7 +171,7 @@ def _checked(changed: Study, train: Examples, targets: Examples, train_ids: Any,
     named, count = changed.classes, changed.class_count or 0
     # as many classes as before, also where the new labels miss some
     changed._setup(
-        train, targets, train_ids, target_ids, named or [str(i) for i in range(count)], changed.name
+        train, targets, train_ids, target_ids, named or [str(i) for i in range(count)] or None, changed.name
     )
     changed.classes = named
     changed.train_texts = changed.target_texts = None

@@ -24,7 +24,8 @@ class Resident:
 
     Attributes
     ----------
-    x : prepared inputs ``(n, ...)`` (images as ``(n, H, W, C)``); y : labels ``(n,)``.
+    x : prepared inputs ``(n, ...)`` (images as ``(n, H, W, C)``).
+    y : labels ``(n,)`` or answers ``(n, ...)``.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class Resident:
         return x.movedim(-1, -3)
 
     def answers(self, index: torch.Tensor) -> torch.Tensor:
-        """What the examples at `index` are trained to be: their labels."""
+        """What the examples at `index` are trained to be: their labels or answers."""
         return self.y[index]
 
 
@@ -96,7 +97,7 @@ class OnDemand:
 
     Attributes
     ----------
-    y : labels ``(n,)``
+    y : labels ``(n,)`` or answers ``(n, ...)``
     """
 
     def __init__(
@@ -120,9 +121,8 @@ class OnDemand:
 
 
 def _labels(examples: Examples) -> torch.Tensor:
-    return torch.as_tensor(
-        examples.labels if examples.labels is not None else np.zeros(len(examples), dtype=np.int64)
-    )
+    answers = examples.answers
+    return torch.as_tensor(np.zeros(len(examples), dtype=np.int64) if answers is None else answers)
 
 
 def draw_augmentation(

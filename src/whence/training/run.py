@@ -13,7 +13,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from whence.errors import InputError
-from whence.study.outputs import OUTPUTS
+from whence.study.outputs import output_functions
 from whence.training.batchnorm import closed_form, differentiable_statistics
 from whence.training.curvature import twice_differentiable
 from whence.training.order import epochs
@@ -156,7 +156,7 @@ class Run:
                 )
         finally:
             self.step.model.train()
-        return OUTPUTS[output](logits, self.queries.y[index])
+        return output_functions(self.recipe.loss)[output](logits, self.queries.y[index])
 
     def means(self, state: State, output: str, targets: Sequence[Group]) -> np.ndarray:
         """The output ``(targets,)``, the mean where one is a group."""

@@ -32,8 +32,8 @@ class State(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Inputs ``(b, ...)``, labels ``(b,)`` (what the objective wants, where there is one) and the learning
-    rate, a number or a tensor ``()``."""
+    """Inputs ``(b, ...)``, labels ``(b,)`` (what the loss wants, where it is another than cross-entropy) and
+    the learning rate, a number or a tensor ``()``."""
 
     x: torch.Tensor
     y: torch.Tensor
@@ -62,7 +62,7 @@ class Step:
     transformed : take gradients by `torch.func`, so that the step can be mapped; without it plain autograd
         does the same a fifth faster (measured on small conv nets).
     graph : keep the graph of the gradient, so that autograd can go back through the step.
-    objective : the loss of each example, in place of the recipe's cross-entropy.
+    objective : the loss of each example, in place of the recipe's.
     training : False runs the network in evaluation mode: batch norm keeps its statistics and depends on no
         other example, dropout is off. For training given models further.
     """
@@ -82,7 +82,7 @@ class Step:
         self.recipe = recipe
         self.mixed = mixed
         self.transformed, self.graph = transformed, graph
-        self.objective, self.training = objective, training
+        self.objective, self.training = objective or recipe.loss, training
         self.flattening = flattening(model)
         self.recordings: dict[Any, Any] = {}
 

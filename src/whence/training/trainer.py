@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from whence.errors import InputError
-from whence.study.outputs import compute
+from whence.study.outputs import Output, compute
 from whence.study.recipe import Recipe
 from whence.study.trainer import Retrained, Trainer
 from whence.training.batchnorm import has_foreign_batchnorm
@@ -42,6 +42,7 @@ class RecipeTrainer(Trainer):
         self.study, self.recipe = study, study.recipe
         self.device = torch.device(device or "cpu")
         self.stack = int((engine or {}).get("stack", 1))
+        self._values = 1  # numbers that the network returns for one example, where these are many
         self.mixed = use_mixed(self.recipe, self.device)
         with torch.random.fork_rng(devices=[]):  # the user's random state is theirs
             model = self.recipe.model()
@@ -79,17 +80,35 @@ class RecipeTrainer(Trainer):
                     f" (one example, batch first): {str(problem).splitlines()[0]}"
                 ) from problem
         self.model.train()
-        expected = (1, self.study.class_count)
         if not isinstance(logits, torch.Tensor):
             raise InputError(
                 f"the network must return logits as one tensor, it returned {type(logits).__name__}; wrap it "
                 "in a module that returns the logits alone."
             )
-        shape = tuple(logits.shape)
+        if self.recipe.loss is not None:
+            self._values = logits.numel()
+            self._check_loss(self.recipe.loss, logits)
+            return
+        shape, expected = tuple(logits.shape), (1, self.study.class_count)
         if shape != expected:
             raise InputError(
                 f"the network must return logits of shape (batch, {expected[1]}) for {expected[1]} classes, "
                 f"received {shape} for a batch of 1."
+            )
+
+    def _check_loss(self, loss: Output, outputs: torch.Tensor) -> None:
+        answers = self.queries.y[:1]
+        told = f"outputs of shape {tuple(outputs.shape)} and answers of shape {tuple(answers.shape)}"
+        try:
+            with torch.no_grad():
+                found = loss(outputs, answers)
+        except (RuntimeError, IndexError, TypeError, ValueError) as problem:
+            raise InputError(f"recipe.loss cannot take {told}: {str(problem).splitlines()[0]}") from problem
+        if not isinstance(found, torch.Tensor) or found.shape != (1,) or not found.is_floating_point():
+            shape = tuple(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
+            raise InputError(
+                f"recipe.loss must return one number for each example, shape (1,) for {told}, it returned "
+                f"{shape}; take means over an example's own axes only."
             )
 
     def _check_augment(self) -> None:
@@ -219,34 +238,44 @@ class RecipeTrainer(Trainer):
         with torch.no_grad():
             chunks = [
                 torch.func.functional_call(self.model, parameters, (_cast(data.inputs(part), self.dtype),))
-                for part in _slices(data, 1)
+                for part in _slices(data)
             ]
         self.model.train()
         return torch.cat(chunks).float()
 
     def _evaluate(self, state: State) -> dict[str, np.ndarray]:
-        values = compute(
-            self.study.outputs, self.logits({**state.parameters, **state.buffers}), self.queries.y
-        )
-        return {name: value.cpu().numpy() for name, value in values.items()}
+        parameters = {**state.parameters, **state.buffers}
+
+        def call(x: torch.Tensor) -> torch.Tensor:
+            return torch.func.functional_call(self.model, parameters, (_cast(x, self.dtype),))
+
+        return self._compute(call, 1)
 
     def _evaluate_stack(self, state: State) -> list[dict[str, np.ndarray]]:
-        self.model.eval()
-        call = torch.func.vmap(
+        mapped = torch.func.vmap(
             lambda p, b, x: torch.func.functional_call(self.model, (p, b), (x,)), in_dims=(0, 0, None)
         )
+        arrays = self._compute(lambda x: mapped(state.parameters, state.buffers, x), self.stack)
+        return [{name: array[i] for name, array in arrays.items()} for i in range(self.stack)]
+
+    def _compute(self, call: Callable[[torch.Tensor], torch.Tensor], models: int) -> dict[str, np.ndarray]:
+        """The study's outputs (models, targets, ...), without the first axis for one model, a slice of the
+        targets at a time: what a network returns for all of them may not fit in memory."""
+        parts: dict[str, list[torch.Tensor]] = {name: [] for name in self.study.outputs}
+        self.model.eval()
         with torch.no_grad():
-            logits = torch.cat(
-                [
-                    call(state.parameters, state.buffers, self.queries.inputs(part))
-                    for part in _slices(self.queries, self.stack)
-                ],
-                dim=1,
-            ).float()
+            for part in _slices(self.queries, models, self._values):
+                values, y = call(self.queries.inputs(part)).float(), self.queries.y[part]
+                if self.recipe.loss is None:
+                    found = compute(self.study.outputs, values, y)
+                else:
+                    loss = torch.func.vmap(self.recipe.loss, (0, None)) if models > 1 else self.recipe.loss
+                    found = {"loss": loss(values, y)}
+                for name, value in found.items():
+                    parts[name].append(value)
         self.model.train()
-        values = compute(self.study.outputs, logits, self.queries.y)
-        arrays = {name: value.cpu().numpy() for name, value in values.items()}
-        return [{name: array[i] for name, array in arrays.items()} for i in range(len(logits))]
+        axis = 1 if models > 1 else 0
+        return {name: torch.cat(values, axis).cpu().numpy() for name, values in parts.items()}
 
     def _wait(self) -> None:
         if self.device.type == "cuda":
@@ -273,8 +302,9 @@ def _half(model: nn.Module) -> torch.dtype | None:
     return next((kind for kind in (torch.bfloat16, torch.float16) if kind in kinds), None)
 
 
-def _slices(data: Resident, stack: int) -> list[slice]:
-    size = max(1, min(512, _QUERY_VALUES // max(1, data.x[0].numel() * stack)))
+def _slices(data: Resident, models: int = 1, values: int = 1) -> list[slice]:
+    """Examples that go through `models` networks together, each of which returns `values` numbers."""
+    size = max(1, min(512, _QUERY_VALUES // max(1, max(data.x[0].numel(), values) * models)))
     return [slice(start, start + size) for start in range(0, len(data.y), size)]
 
 

@@ -165,6 +165,10 @@ def _eigen(matrix: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 def _passes(network: Network, index: torch.Tensor | None, seed: int) -> Iterator[tuple[list[Piece], bool]]:
     """Gradients of the loss at the labels that the model expects; whether the examples come for the first
     time."""
+    if network.own_loss:  # knows no distribution of answers: the empirical Fisher matrix, at those given
+        for x, y in batches(network.train, index, batch_size(network)):
+            yield gradients(network, x, y, network.loss), True
+        return
     drawn, start = None, 0
     for x, y in batches(network.train, index, batch_size(network)):
         with torch.no_grad():

@@ -11,7 +11,7 @@ from torch import nn
 from whence.errors import InputError
 from whence.methods.gradients.checkpoints import Checkpoint, check_fits
 from whence.methods.gradients.pieces import Tensors, wide
-from whence.study.outputs import OUTPUTS
+from whence.study.outputs import margin, output_functions
 from whence.training import RecipeTrainer
 from whence.training.data import OnDemand, Resident
 
@@ -38,10 +38,15 @@ class Network:
                 f"gradients need a study with a Recipe, received {study!r}; make one with "
                 "Study(..., recipe=Recipe(model=make_network))."
             )
-        if output not in OUTPUTS or output == "logits":
+        functions = output_functions(trainer.recipe.loss)
+        if output not in functions or output == "logits":
             raise InputError(f"gradients are taken of one number per target, not of {output!r}.")
         self.trainer = trainer
-        self.output_name = output
+        self.output_name, self._output = output, functions[output]
+        self._own_loss = trainer.recipe.loss
+        self.own_loss = self._own_loss is not None
+        # What TRAK linearises: the margin of a classifier, and the loss itself where that is all there is.
+        self.linear_name = "margin" if self._own_loss is None else "loss"
         self.module: nn.Module = trainer.model
         self.device = trainer.device
         self.train = OnDemand(study.train, study.train, trainer.device, trainer.dtype)
@@ -72,10 +77,23 @@ class Network:
 
     def output(self, logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """The output that is explained, (b,) of logits (b, classes)."""
-        return OUTPUTS[self.output_name](logits, y)
+        return self._output(logits, y)
+
+    def linear(self, logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """The output f of a training example that is taken to be linear in the weights, (b,) of logits (b,
+        classes): see `linear_name`."""
+        return margin(logits, y) if self._own_loss is None else self._own_loss(logits, y)
+
+    def pull(self, logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+        """-d loss / d f of training examples, float64 (b,): 1 - p for the margin, -1 for the loss itself."""
+        if self._own_loss is not None:
+            return -torch.ones(len(y), dtype=torch.float64, device=logits.device)
+        return 1 - torch.softmax(logits.double(), 1).gather(1, y[:, None])[:, 0]
 
     def loss(self, logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """The loss that was trained on, (b,) of logits (b, classes), label smoothing included."""
+        if self._own_loss is not None:
+            return self._own_loss(logits, y)
         return nn.functional.cross_entropy(logits, y, reduction="none", label_smoothing=self.smoothing)
 
     def require_finite(self, data: OnDemand | Resident, start: int, rows: torch.Tensor) -> None:

@@ -17,7 +17,6 @@ from whence.methods.gradients.plan import Forecast, forecast
 from whence.methods.gradients.projection import Projection, project
 from whence.methods.gradients.store import GradientStore
 from whence.methods.gradients.streaming import preconditioned
-from whence.study.outputs import margin
 
 
 @dataclass(frozen=True)
@@ -28,7 +27,7 @@ class Stored:
     ----------
     names : of the checkpoints
     queries : for each ridge, each checkpoint's key and (targets, size) solved by its Gram matrix
-    weights : (n,) 1 - p of each checkpoint
+    weights : (n,) `pulls` of each checkpoint
     """
 
     store: GradientStore
@@ -50,13 +49,14 @@ def prepare(
     ridges: Sequence[float],
     blocks: int,
     write_scores: bool,
+    groups: Sequence[Sequence[int]] | None = None,
 ) -> Stored:
-    """Fill the store at `path` where it has gaps, and solve the targets' gradients; the forecast is printed
-    before."""
-    check(network.load(given[0]), margin, ridge=min(ridges))
+    """Fill the store at `path` where it has gaps, and solve the targets' gradients, or the means of those in
+    each of `groups`; the forecast is printed before."""
+    check(network.load(given[0]), network.linear, ridge=min(ridges))
     plan = forecast(
         network,
-        margin,
+        network.linear,
         size=projection,
         checkpoints=len(given),
         memory=memory,
@@ -68,7 +68,7 @@ def prepare(
         study=study,
         n=len(network.train.y),
         size=projection,
-        what="margin",
+        what=network.linear_name,
         seed=seed,
         block=plan.block,
     )
@@ -82,23 +82,30 @@ def prepare(
     weights = []
     for number, checkpoint in enumerate(given):
         if number:
-            check(network.load(checkpoint), margin, ridge=min(ridges))
-        key = store.fill(network, margin, number=number, batch=plan.batch)
-        weights.append(one_minus_p(network, plan.batch).numpy())
+            check(network.load(checkpoint), network.linear, ridge=min(ridges))
+        key = store.fill(network, network.linear, number=number, batch=plan.batch)
+        weights.append(pulls(network, plan.batch).numpy())
         drawn = Projection(projection, seed + number)
-        rows = project(network, network.targets, network.output, drawn, plan.batch).cpu()
+        rows = means(project(network, network.targets, network.output, drawn, plan.batch).cpu(), groups)
         del drawn
         for found, solved in zip(queries, preconditioned(store, key, rows, ridges, blocks), strict=True):
             found.append((key, solved))
     return Stored(store, plan, [checkpoint.name for checkpoint in given], queries, weights)
 
 
-def one_minus_p(network: Network, batch: int = 512) -> torch.Tensor:
-    """1 - p of the correct class of all training examples, (n,) float64 on the CPU."""
+def means(rows: torch.Tensor, groups: Sequence[Sequence[int]] | None) -> torch.Tensor:
+    """The mean row of each group of positions (groups, ...); None leaves rows as they are."""
+    if groups is None:
+        return rows
+    return torch.stack([rows[list(group)].mean(0) for group in groups])
+
+
+def pulls(network: Network, batch: int = 512) -> torch.Tensor:
+    """How hard each training example pulls at what TRAK linearises (`Network.pull`), (n,) float64 on the
+    CPU."""
     # One array from the start: small results kept between large batches pin the heap that lies before them.
     found = torch.empty(len(network.train.y), dtype=torch.float64)
     with torch.no_grad():
         for part, x, y in network.batches(network.train, batch):
-            p = torch.softmax(network.module(x).double(), 1)
-            found[part] = (1 - p.gather(1, y[:, None])[:, 0]).cpu()
+            found[part] = network.pull(network.module(x), y).cpu()
     return found

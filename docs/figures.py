@@ -32,6 +32,7 @@ def main():
     drawn = {
         "sample_complexity": sample_complexity,
         "methods": methods,
+        "peers": peers,
         "harmonic": harmonic,
         "keep": keep,
         "support": support,
@@ -66,6 +67,14 @@ def methods(result, wanted):
         DOCS / "images" / "methods.svg": method_figures.cost_curve(result, study),
         where: method_figures.page(where.read_text(encoding="utf-8"), result, study),
     }
+
+
+def peers(result, wanted):
+    sys.path.insert(0, str(DOCS))
+    import method_figures
+
+    where = DOCS / "methods.md"
+    return {where: method_figures.peers_page(written(where, wanted), result)}
 
 
 def harmonic(result, wanted):

@@ -57,6 +57,50 @@ def page(text, result, figure):
     return re.sub(pattern, lambda match: f"{match[1]}\n\n{body}\n\n{match[2]}", text)
 
 
+def peers_page(text, result):
+    """The page with the race against other libraries between its two marks."""
+    rows, settings = result["rows"], result["settings"]
+    speeds = {(row["one_checkpoint"], row["against"]): row for row in rows if "one_checkpoint" in row}
+    pairs = [row for row in rows if "ours" in row]
+    first = rows[0]
+    words = [
+        f"LDS on the same held-out retrainings, from the same checkpoints ({described(settings)}; noise ceiling "
+        f"{first['lds'] / first['of_ceiling']:.2f}), and how many times as fast `whence` takes and scores the gradients of one checkpoint, in turns on "
+        f"{result['machine']['cores']} cores without a GPU.",
+        "",
+        "| whence | LDS | other library | LDS | difference | times as fast |",
+        "|---|---:|---|---:|---:|---:|",
+    ]
+    for row in pairs:
+        speed = speeds.get((row["ours"], row["theirs"]))
+        low, high = (signed(row[end]) for end in ("low", "high"))
+        words.append(
+            f"| {row['ours'].removeprefix('whence ')} | {row['lds_ours']:.3f} | {row['theirs']} | "
+            f"{row['lds_theirs']:.3f} | {signed(row['difference'])} ({low} to {high}) | "
+            + (
+                f"{speed['times_as_fast']:.1f} ({speed['lowest']:.1f} to {speed['highest']:.1f}) |"
+                if speed
+                else "|"
+            )
+        )
+    words += ["", "Repeat it with `python -m benchmarks peers` after `pip install -e '.[bench]'`."]
+    pattern = r"(?s)(<!-- figure: peers -->).*?(<!-- end of figure -->)"
+    body = "\n".join(words)
+    return re.sub(pattern, lambda match: f"{match[1]}\n\n{body}\n\n{match[2]}", text)
+
+
+def described(settings):
+    theirs = ", ".join(f"{name} {version}" for name, version in settings["peers"].items())
+    return (
+        f"{settings['study']}, n = {settings['n']:,}, {settings['targets']} targets, "
+        f"{settings['checkpoints']} checkpoints; {theirs}"
+    )
+
+
+def signed(value):
+    return f"{value:+.3f}" if abs(value) >= 5e-4 else "0.000"
+
+
 def number(value):
     return "" if value is None else f"{value:.2f}"
 

@@ -64,9 +64,9 @@ def peers_page(text, result):
     pairs = [row for row in rows if "ours" in row]
     first = rows[0]
     words = [
-        f"LDS on the same held-out retrainings, from the same checkpoints ({described(settings)}; noise ceiling "
-        f"{first['lds'] / first['of_ceiling']:.2f}), and how many times as fast `whence` takes and scores the gradients of one checkpoint, in turns on "
-        f"{result['machine']['cores']} cores without a GPU.",
+        f"LDS on the same held-out retrainings, from the same checkpoints ({described(settings)}; noise "
+        f"ceiling {first['lds'] / first['of_ceiling']:.2f}), and how many times as fast `whence` takes and "
+        f"scores the gradients of one checkpoint, in turns on {result['machine']['cores']} cores without a GPU.",
         "",
         "| whence | LDS | other library | LDS | difference | times as fast |",
         "|---|---:|---|---:|---:|---:|",

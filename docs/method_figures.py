@@ -66,7 +66,7 @@ def peers_page(text, result):
     words = [
         f"LDS on the same held-out retrainings, from the same checkpoints ({described(settings)}; noise "
         f"ceiling {first['lds'] / first['of_ceiling']:.2f}), and how many times as fast `whence` takes and "
-        f"scores the gradients of one checkpoint, in turns on {result['machine']['cores']} cores without a GPU.",
+        f"scores the gradients of one checkpoint, in turns on {result['machine']['cores']} cores, no GPU.",
         "",
         "| whence | LDS | other library | LDS | difference | times as fast |",
         "|---|---:|---|---:|---:|---:|",

@@ -19,7 +19,7 @@ import numpy as np
 from benchmarks import studies, unlearning_convex
 from benchmarks.harness import RUNS, Result
 from benchmarks.kept import Kept
-from benchmarks.unlearning_study import attributions, bank_of, forget_sets
+from benchmarks.unlearning_study import DEVICE, attributions, bank_of, forget_sets
 from whence.applications import unlearning as ways
 from whence.applications.unlearning import Experiment, Unlearn, examined
 from whence.applications.unlearning.klom import klom_values
@@ -85,7 +85,14 @@ def run(quick: bool = False) -> Result:
     folder = RUNS / f"unlearning-{study.fingerprint[:8]}"
     bank = bank_of(study, folder, settings)
     scores = attributions(result, study, bank, Kept(folder / "scores"), settings)
-    experiment = Experiment(study, settings["models"], spare=settings["spare"], to=folder / "models")
+    experiment = Experiment(
+        study,
+        settings["models"],
+        spare=settings["spare"],
+        to=folder / "models",
+        together=100 if DEVICE else 25,
+        device=DEVICE,
+    )
     most = settings["retrainings"]
     sets = forget_sets(study, subclasses, scores[f"ridge, {most}"], settings["forget"])
     tuning, sets = sets["tuning"], {name: sets[name] for name in settings["sets"]}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 import whence
 from benchmarks import studies
@@ -19,6 +20,8 @@ from whence.errors import InputError
 from whence.evaluate import lds
 from whence.evaluate.learning_curve import first_models
 from whence.methods import TRAK, Datamodel, DifferenceOfMeans, GuidedDatamodel, Random
+
+DEVICE = "cuda" if torch.cuda.is_available() else None
 
 
 def bank_of(study: whence.Study, folder: Path, settings: dict[str, Any]) -> whence.Bank:
@@ -40,7 +43,7 @@ def attributions(
     most, checkpoints = settings["retrainings"], settings["checkpoints"]
     trak = f"TRAK, {checkpoints}"
     makers: dict[str, Callable[[], Attribution]] = {
-        trak: lambda: TRAK(checkpoints, ridge=3e-4).attribute(study, "margin")
+        trak: lambda: TRAK(checkpoints, ridge=3e-4, device=DEVICE).attribute(study, "margin")
     }
     fits: dict[str, Callable[[Any], Attribution]] = {
         "ridge": lambda of: Datamodel("ridge").attribute(of, "margin"),

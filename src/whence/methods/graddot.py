@@ -27,6 +27,7 @@ class GradDot(Method):
     ----------
     checkpoints : a Bank that kept some, state dicts or safetensors files, or a number of models to train
     first : use only so many; scores are means over checkpoints
+    device : "cpu", "cuda", ...; default the CPU
 
     Exact dot products of whole gradients. Right up to scale.
     """
@@ -72,7 +73,9 @@ class GradDot(Method):
 
     def _given(self, study: Any) -> tuple[list[Checkpoint], Sequence[float]]:
         """Checkpoints, and the factor of each."""
-        found = checkpoints(study, self._checkpoints, first=self.first, seed=self.seed)
+        found = checkpoints(
+            study, self._checkpoints, first=self.first, seed=self.seed, device=self.device
+        )
         return found, [1 / len(found)] * len(found)
 
     def _product(self, targets: Any, train: Any) -> torch.Tensor:
@@ -118,7 +121,7 @@ class TracIn(GradDot):
 
     def _given(self, study: Any) -> tuple[list[Checkpoint], Sequence[float]]:
         if isinstance(self._checkpoints, int) and self.rates is None:
-            found, rates = trajectory(study, self._checkpoints, self.seed)
+            found, rates = trajectory(study, self._checkpoints, self.seed, self.device)
             if self.first is not None and not 1 <= self.first <= len(found):
                 raise InputError(f"{self.first} checkpoints were asked for, but there are {len(found)}.")
             return found[: self.first], rates[: self.first]

@@ -52,6 +52,7 @@ class Influence(Method):
     first : take only so many of them
     iterations, tolerance : of the conjugate gradients, residual relative to the gradient
     seed : of models trained here
+    device : "cpu", "cuda", ...; default the CPU
     """
 
     needs = ("ids", "inputs", "answers", "training")
@@ -67,6 +68,7 @@ class Influence(Method):
         iterations: int = 200,
         tolerance: float = 1e-5,
         seed: int = 0,
+        device: str | None = None,
     ) -> None:
         if hessian not in HESSIANS:
             raise InputError(f"hessian is {hessian!r}, but it must be one of {', '.join(HESSIANS)}.")
@@ -86,14 +88,17 @@ class Influence(Method):
         self.iterations = iterations
         self.tolerance = tolerance
         self.seed = seed
+        self.device = device
 
     def attribute(self, source: Study, output: str | None = None) -> Attribution:
         """Influences (target, train) on one output."""
         self.require(source, output)
         output = first_output(source, output)
-        network = Network(source, output)
+        network = Network(source, output, self.device)
         self._check_size(network)
-        found = checkpoints(source, self.checkpoints, first=self.first, seed=self.seed)
+        found = checkpoints(
+            source, self.checkpoints, first=self.first, seed=self.seed, device=self.device
+        )
         weight = np.zeros((len(source.target_ids), len(source.train_ids)))
         bias = np.zeros(len(weight))
         dampings, residuals = [], []

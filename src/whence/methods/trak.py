@@ -64,6 +64,7 @@ class TRAK(Method):
         is explained is the mean over a group; gradients of its targets are averaged before they are scored
         with, so that the scores of a large pool for one task are a single row (DsDm, Engstrom et al. 2024)
     seed : of the projection, and of the training where `checkpoints` is a number
+    device : "cpu", "cuda", ...; default the CPU
 
     Scores are right up to scale. Needs labels (answers, with a loss of the recipe's own) and a Recipe.
     """
@@ -247,7 +248,7 @@ class TRAK(Method):
         return study.target_ids.tolist() if self.groups is None else list(self.groups)
 
     def _given(self, study: Any, first: int | None = None) -> list[Checkpoint]:
-        return checkpoints(study, self._checkpoints, first=first or self.first, seed=self.seed)
+        return checkpoints(study, self._checkpoints, first=first or self.first, seed=self.seed, device=self.device)
 
     def _scores(
         self,

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from whence.errors import InputError
+from whence.study._random import fork
 from whence.study.outputs import OUTPUTS, check_outputs, compute
 from whence.study.trainer import Retrained, Trainer
 
@@ -133,7 +134,7 @@ class LoopTrainer(_OneByOne):
 
     def _outputs(self, mask: np.ndarray, seed: int) -> dict[str, np.ndarray]:
         kept = torch.as_tensor(np.flatnonzero(mask), device=self.device)
-        with torch.random.fork_rng(devices=[]):
+        with fork():
             torch.manual_seed(seed)
             model = self.function(self.inputs[kept], self.labels[kept], seed)
         if hasattr(model, "eval"):

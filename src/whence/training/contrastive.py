@@ -14,8 +14,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from whence.errors import InputError
+from whence.study._random import fork
 from whence.training.batchnorm import BatchNorm2d
 from whence.training.data import Resident
+from whence.training.reproducible import reproducible
 
 if TYPE_CHECKING:
     from whence.study import Study
@@ -57,7 +59,7 @@ def pretrain(
     data = Resident(study.train, study.train, place)
     batch = min(batch_size, len(study.train))
     generator = torch.Generator().manual_seed(seed)
-    with torch.random.fork_rng():
+    with fork():
         torch.manual_seed(seed)
         made = encoder() if encoder is not None else small_encoder(data.x.shape[-1])
         with torch.no_grad():
@@ -72,16 +74,17 @@ def pretrain(
     steps = epochs * (len(study.train) // batch)
     adam = torch.optim.Adam(parameters, rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, max(steps, 1))
-    for _ in range(epochs):
-        order = torch.randperm(len(study.train), generator=generator)
-        for rows in order[: len(order) // batch * batch].split(batch):
-            x = data.inputs(rows.to(place))
-            first, second = (head(model(view(x, generator))) for _ in range(2))
-            loss = nt_xent(first, second, temperature)
-            adam.zero_grad(set_to_none=True)
-            loss.backward()
-            adam.step()
-            schedule.step()
+    with reproducible(place):
+        for _ in range(epochs):
+            order = torch.randperm(len(study.train), generator=generator)
+            for rows in order[: len(order) // batch * batch].split(batch):
+                x = data.inputs(rows.to(place))
+                first, second = (head(model(view(x, generator))) for _ in range(2))
+                loss = nt_xent(first, second, temperature)
+                adam.zero_grad(set_to_none=True)
+                loss.backward()
+                adam.step()
+                schedule.step()
     return model.eval()
 
 

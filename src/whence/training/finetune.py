@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from whence.errors import InputError
+from whence.study._random import fork
 from whence.study.recipe import SGD, Adam, Constant, Cosine, Recipe, Stairs, Triangle
 from whence.training.convolution import stacking
 from whence.training.data import Resident, Selected
 from whence.training.optimizers import Tensors, initial_moments
+from whence.training.reproducible import reproducible
 from whence.training.stacked import stacked, train_stack
 from whence.training.step import Objective, State, Step, cross_entropy
 from whence.training.trainer import RecipeTrainer
@@ -88,7 +90,7 @@ class Finetuner:
         """Untrained models."""
         made = []
         for seed in seeds:
-            with torch.random.fork_rng(devices=[]):
+            with fork():
                 torch.manual_seed(seed)
                 network = self.recipe.model()
             named = (*network.named_parameters(), *network.named_buffers())
@@ -162,7 +164,7 @@ class Finetuner:
         count = len(data.y) if points is None else points.shape[1]
         size = max(1, min(512, _FED // (max(1, data.x[0].numel()) * len(state.t))))
         found = []
-        with torch.no_grad(), stacking(self.device):
+        with torch.no_grad(), stacking(self.device), reproducible(self.device):
             for start in range(0, count, size):
                 part = slice(start, start + size)
                 x = data.inputs(part if points is None else points[:, part].to(self.device))
@@ -181,7 +183,7 @@ class Finetuner:
         call = torch.func.vmap(each, in_dims=(0, 0, None, None))
         total = {key: torch.zeros_like(value) for key, value in state.parameters.items()}
         size = max(1, _GRADIENTS // sum(value.numel() for value in total.values()))
-        with stacking(self.device):
+        with stacking(self.device), reproducible(self.device):
             for part in points.to(self.device).split(size):
                 found = call(state.parameters, state.buffers, self.data.inputs(part), self.data.y[part])
                 for key, value in found.items():

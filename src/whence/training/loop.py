@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 import torch
 
+from whence.study._random import fork
 from whence.training.data import Resident
 from whence.training.order import epochs, pool
+from whence.training.reproducible import reproducible
 from whence.training.step import Batch, State, Step, initial_state
 
 
@@ -34,7 +36,7 @@ def train_one(
     plain = bool((weights[positions] == 1).all())
     on_device = weights.to(device)
     done = 0
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+    with fork(), reproducible(device):
         torch.manual_seed(seed)
         state = initial_state(recipe.model(), recipe, device)
         for order, draws in epochs(positions, recipe, tuple(data.x.shape[1:]), seed):

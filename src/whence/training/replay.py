@@ -56,14 +56,18 @@ def differentiate(
         them, and costs as much as a single target.
     fanout : children of each node in the tree of checkpoints; default what fits a third of `memory` bytes,
         all states if they do.
-    together : targets that go through a step's graph at once; default one on a CPU, all on a GPU.
+    together : targets that go through a step's graph at once; default one on a CPU, whose caches more would
+        overflow, and what takes `memory` on a GPU.
     """
     chosen = run.weights(weights)
     with run.fork():
         first = run.start()
         size = state_bytes(first.state)
         passes = max(1, memory // 3 // size)  # targets whose adjoints fit
-        graphs = min(len(run), memory // 3 // max(1, run.graph_bytes(first, chosen)))
+        graph = max(1, run.graph_bytes(first, chosen))
+        graphs = min(len(run), memory // 3 // graph)
+        if together is None and run.device.type != "cpu":
+            together = max(1, memory // graph)  # each target takes about as much as the graph itself
         fanout = fanout or fanout_for(len(run) - graphs, size, memory // 3)
         if fanout < 2:
             raise InputError(f"fanout must be at least 2, received {fanout}.")

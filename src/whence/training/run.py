@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,10 +13,12 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from whence.errors import InputError
+from whence.study._random import fork
 from whence.study.outputs import output_functions
 from whence.training.batchnorm import closed_form, differentiable_statistics
 from whence.training.curvature import twice_differentiable
 from whence.training.order import epochs
+from whence.training.reproducible import reproducible
 from whence.training.step import Batch, State, Step, initial_state
 from whence.training.trainer import RecipeTrainer
 
@@ -94,9 +96,12 @@ class Run:
         torch.manual_seed(self.seed)
         return self._snapshot(_cast(initial_state(self.recipe.model(), self.recipe, self.device), self.dtype))
 
-    def fork(self) -> AbstractContextManager[None]:
-        """A context in which the random state may be set; the user's comes back afterwards."""
-        return torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else [])
+    @contextmanager
+    def fork(self) -> Iterator[None]:
+        """A context in which the random state may be set (the user's comes back afterwards), and in which steps
+        are the same again on a GPU too."""
+        with fork(), reproducible(self.device):
+            yield
 
     def _snapshot(self, state: State) -> Snapshot:
         cuda = torch.cuda.get_rng_state(self.device) if self.device.type == "cuda" else None
@@ -148,7 +153,7 @@ class Run:
         dtype = next(iter(state.parameters.values())).dtype
         self.step.model.eval()
         try:
-            with differentiable_statistics():
+            with differentiable_statistics(), reproducible(self.device):
                 logits = torch.func.functional_call(
                     self.step.model,
                     {**state.parameters, **state.buffers},

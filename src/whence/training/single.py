@@ -9,8 +9,10 @@ import torch
 from torch import nn
 
 from whence.errors import InputError
+from whence.study._random import fork
 from whence.training.data import Resident
 from whence.training.loop import train_one
+from whence.training.reproducible import reproducible
 from whence.training.trainer import RecipeTrainer
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ def train(study: Study, weights: Any = None, seed: int = 0, device: str | None =
         raise InputError("weights must be finite, at least 0 and not all 0.")
     trainer._count_steps(values[None] > 0)
     state = train_one(trainer.step, trainer.data, torch.as_tensor(values, dtype=torch.float32), seed)
-    with torch.random.fork_rng(devices=[]):
+    with fork():
         model = trainer.recipe.model().to(trainer.device)
     final = {**state.parameters, **state.buffers}
     with torch.no_grad():  # by name, for tied weights and non-persistent buffers are no part of a state_dict
@@ -95,7 +97,7 @@ def encode(
     training, found = model.training, []
     model.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), reproducible(device):
             for examples in (study.train, study.targets):
                 data = Resident(examples, study.train, device)
                 parts = []

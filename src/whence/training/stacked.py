@@ -13,11 +13,13 @@ from collections.abc import Mapping, Sequence
 import torch
 
 from whence.errors import InputError
+from whence.study._random import fork
 from whence.training.batchnorm import has_foreign_batchnorm
 from whence.training.data import Draws, Resident, Selected
 from whence.training.optimizers import initial_moments
 from whence.training.order import epochs, pool
 from whence.training.recorded import stacked_step
+from whence.training.reproducible import reproducible
 from whence.training.step import Batch, State, Step, initial_state
 
 
@@ -56,25 +58,26 @@ def train_stack(
     shape = tuple(data.x.shape[1:])
     streams = [epochs(p, recipe, shape, seed) for p, seed in zip(positions, seeds, strict=True)]
     done = 0
-    for _ in range(recipe.epochs):
-        order, present, draws = _pad([next(stream) for stream in streams], size)
-        share = weights.gather(1, order).mul_(present).to(device)
-        order = order.to(device)
-        draws = {key: value.to(device) for key, value in draws.items()}
-        for start in range(0, order.shape[1], size):
-            part = slice(start, start + size)
-            index, present = order[:, part].contiguous(), share[:, part].contiguous()
-            x = data.inputs(index, {k: v[:, part] for k, v in draws.items()})
-            y, lr = data.answers(index), rates[done]
-            state = stacked_step(step, state, Batch(x, y, lr), present)(state, x, y, lr, present)
-            done += 1
-            if done == steps:
-                return state
+    with reproducible(device):
+        for _ in range(recipe.epochs):
+            order, present, draws = _pad([next(stream) for stream in streams], size)
+            share = weights.gather(1, order).mul_(present).to(device)
+            order = order.to(device)
+            draws = {key: value.to(device) for key, value in draws.items()}
+            for start in range(0, order.shape[1], size):
+                part = slice(start, start + size)
+                index, present = order[:, part].contiguous(), share[:, part].contiguous()
+                x = data.inputs(index, {k: v[:, part] for k, v in draws.items()})
+                y, lr = data.answers(index), rates[done]
+                state = stacked_step(step, state, Batch(x, y, lr), present)(state, x, y, lr, present)
+                done += 1
+                if done == steps:
+                    return state
     return state
 
 
 def _fresh(step: Step, seed: int) -> State:
-    with torch.random.fork_rng(devices=[]):
+    with fork():
         torch.manual_seed(seed)
         return initial_state(step.recipe.model(), step.recipe)
 

@@ -13,12 +13,14 @@ import torch
 from torch import nn
 
 from whence.errors import InputError
+from whence.study._random import fork
 from whence.study.outputs import Output, compute
 from whence.study.recipe import Recipe
 from whence.study.trainer import Retrained, Trainer
 from whence.training.batchnorm import has_foreign_batchnorm
 from whence.training.data import Resident
 from whence.training.loop import train_one
+from whence.training.reproducible import reproducible
 from whence.training.stacked import train_stack
 from whence.training.step import State, Step
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 _STACKS = {"cpu": (8, 32, 64), "cuda": (16, 64, 256)}
 _STEPS_TIMED = 12
 _STACK_GAIN = 0.7  # of the loop's time, at most, for a stack to be chosen
-_QUERY_VALUES = 2_000_000  # numbers fed to the network at once when the targets are evaluated
+_QUERY_VALUES = {"cpu": 2_000_000, "cuda": 16_000_000}  # fed to the network at once in an evaluation
 
 
 class RecipeTrainer(Trainer):
@@ -44,7 +46,7 @@ class RecipeTrainer(Trainer):
         self.stack = int((engine or {}).get("stack", 1))
         self._values = 1  # numbers that the network returns for one example, where these are many
         self.mixed = use_mixed(self.recipe, self.device)
-        with torch.random.fork_rng(devices=[]):  # the user's random state is theirs
+        with fork():  # the user's random state is theirs
             model = self.recipe.model()
         if not isinstance(model, nn.Module):
             raise InputError(
@@ -235,7 +237,7 @@ class RecipeTrainer(Trainer):
         """Logits ``(targets, classes)`` in float32 of a trained state, in evaluation mode."""
         data = data or self.queries
         self.model.eval()
-        with torch.no_grad():
+        with torch.no_grad(), reproducible(self.device):
             chunks = [
                 torch.func.functional_call(self.model, parameters, (_cast(data.inputs(part), self.dtype),))
                 for part in _slices(data)
@@ -263,7 +265,7 @@ class RecipeTrainer(Trainer):
         targets at a time: what a network returns for all of them may not fit in memory."""
         parts: dict[str, list[torch.Tensor]] = {name: [] for name in self.study.outputs}
         self.model.eval()
-        with torch.no_grad():
+        with torch.no_grad(), reproducible(self.device):
             for part in _slices(self.queries, models, self._values):
                 values, y = call(self.queries.inputs(part)).float(), self.queries.y[part]
                 if self.recipe.loss is None:
@@ -304,7 +306,8 @@ def _half(model: nn.Module) -> torch.dtype | None:
 
 def _slices(data: Resident, models: int = 1, values: int = 1) -> list[slice]:
     """Examples that go through `models` networks together, each of which returns `values` numbers."""
-    size = max(1, min(512, _QUERY_VALUES // max(1, max(data.x[0].numel(), values) * models)))
+    fed = _QUERY_VALUES.get(data.y.device.type, _QUERY_VALUES["cpu"])
+    size = max(1, min(512, fed // max(1, max(data.x[0].numel(), values) * models)))
     return [slice(start, start + size) for start in range(0, len(data.y), size)]
 
 

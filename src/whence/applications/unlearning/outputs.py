@@ -38,7 +38,7 @@ class Outputs:
     @classmethod
     def of(cls, logits: Any, labels: Any) -> Outputs:
         """From logits (models, points, classes) and true labels (points,)."""
-        values = torch.as_tensor(logits)
+        values = torch.as_tensor(logits).detach().cpu()
         values = values if values.dtype in (torch.float32, torch.float64) else values.float()
         true = torch.as_tensor(np.asarray(labels, np.int64))
         if values.ndim != 3 or true.shape != values.shape[1:2]:

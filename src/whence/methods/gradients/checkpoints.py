@@ -40,7 +40,14 @@ class Checkpoint:
     mask: np.ndarray | None = None
 
 
-def checkpoints(study: Study, given: Given, *, first: int | None = None, seed: int = 0) -> list[Checkpoint]:
+def checkpoints(
+    study: Study,
+    given: Given,
+    *,
+    first: int | None = None,
+    seed: int = 0,
+    device: str | None = None,
+) -> list[Checkpoint]:
     """The checkpoints that `given` stands for.
 
     Parameters
@@ -49,6 +56,7 @@ def checkpoints(study: Study, given: Given, *, first: int | None = None, seed: i
         list of state dicts or of safetensors files; a number: so many models are trained here on random
         halves
     first : take only so many
+    device : where models are trained; default the CPU
     """
     if isinstance(given, Bank):
         found = _of_bank(study, given)
@@ -60,7 +68,7 @@ def checkpoints(study: Study, given: Given, *, first: int | None = None, seed: i
     elif isinstance(given, int):
         if given < 1:
             raise InputError(f"checkpoints must be at least 1, received {given}.")
-        found = list(_train(study, given, seed))
+        found = list(_train(study, given, seed, device))
     elif isinstance(given, Sequence) and not isinstance(given, str | bytes) and given:
         found = [_state(item, i) for i, item in enumerate(given)]
     else:
@@ -91,9 +99,9 @@ def _of_bank(study: Study, bank: Bank) -> list[Checkpoint]:
     return [Checkpoint(f"row {row}", loader(row), mask) for row, mask in zip(rows, masks, strict=True)]
 
 
-def _train(study: Study, count: int, seed: int) -> Iterator[Checkpoint]:
+def _train(study: Study, count: int, seed: int, device: str | None) -> Iterator[Checkpoint]:
     masks = Subsets.uniform(study.n, 0.5, seed).masks(range(count))
-    runs = study.trainer().train(masks, np.arange(count) + seed, keep_states=True)
+    runs = study.trainer(device).train(masks, np.arange(count) + seed, keep_states=True)
     for i, (run, mask) in enumerate(zip(runs, masks, strict=True)):
         if run.state is None:
             raise InputError(
@@ -102,13 +110,15 @@ def _train(study: Study, count: int, seed: int) -> Iterator[Checkpoint]:
         yield Checkpoint(f"model {i}", partial(dict, run.state), mask)
 
 
-def trajectory(study: Study, count: int, seed: int = 0) -> tuple[list[Checkpoint], list[float]]:
+def trajectory(
+    study: Study, count: int, seed: int = 0, device: str | None = None
+) -> tuple[list[Checkpoint], list[float]]:
     """Train on everything, and keep the weights at `count` moments of the run, one in the middle of each of
     as many equal stretches; also the learning rates of each stretch, summed over its steps."""
     from whence.training import RecipeTrainer
     from whence.training.loop import train_one
 
-    trainer = study.trainer()
+    trainer = study.trainer(device)
     if not isinstance(trainer, RecipeTrainer):
         raise InputError(
             f"{study!r} trains without telling its weights; pass a study with a Recipe, or checkpoints and "

@@ -15,6 +15,7 @@ from torch.func import grad, jvp, vjp, vmap
 
 from whence.errors import InputError
 from whence.methods.gradients.network import Network, Tensors
+from whence.training.reproducible import reproducible
 
 Curvature = Literal["ggn", "hessian"]
 Product = Callable[[torch.Tensor], torch.Tensor]
@@ -61,7 +62,9 @@ def example_gradients(
     each = vmap(grad(one), in_dims=(None, 0, 0))
     dtype = flatten(network.parameters).dtype
     for x, y in batches(data, index, max(1, _VALUES // max(1, size_of(network))), dtype):
-        yield torch.cat([g.flatten(1) for g in each(network.parameters, x, y).values()], 1).detach()
+        with reproducible(network.device):
+            found = each(network.parameters, x, y)
+        yield torch.cat([g.flatten(1) for g in found.values()], 1).detach()
 
 
 def product(
@@ -86,9 +89,10 @@ def product(
         result = torch.zeros_like(rows)
         chunk = max(1, _VALUES // max(1, p, size * 64))
         for x, y in batches(network.train, index, size, dtype):
-            with_batch = one(network, x, y)
-            for part in torch.arange(len(rows)).split(chunk):
-                result[part] += vmap(with_batch)(rows[part]).detach()
+            with reproducible(network.device):
+                with_batch = one(network, x, y)
+                for part in torch.arange(len(rows)).split(chunk):
+                    result[part] += vmap(with_batch)(rows[part]).detach()
         return result / count + shift * rows
 
     return multiply

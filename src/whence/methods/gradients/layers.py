@@ -19,6 +19,7 @@ from whence.errors import InputError
 from whence.methods.gradients.network import Network
 from whence.methods.gradients.pieces import Flat, Piece, Tensors, together, wide
 from whence.methods.gradients.rules import Call, has_rule, is_small, piece_of
+from whence.training.reproducible import reproducible
 
 Scalar = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]  # logits (b, c), labels (b,) -> (b,)
 _PROBES = (2, 3)  # batch sizes by which a layer's axis of examples is told from others of the same length
@@ -58,9 +59,10 @@ def gradients(network: Network, x: torch.Tensor, y: torch.Tensor, scalar: Scalar
     ------
     InputError : the network writes over what its gradient needs, or returns no plain logits.
     """
-    if network.layout is None:
-        network.layout = _layout(network, x, y)
-    return _pieces(network, network.layout, x, y, scalar)
+    with reproducible(network.device):
+        if network.layout is None:
+            network.layout = _layout(network, x, y)
+        return _pieces(network, network.layout, x, y, scalar)
 
 
 def _pieces(

@@ -14,6 +14,7 @@ from whence.methods.gradients.pieces import Tensors, wide
 from whence.study.outputs import margin, output_functions
 from whence.training import RecipeTrainer
 from whence.training.data import OnDemand, Resident
+from whence.training.reproducible import reproducible
 
 if TYPE_CHECKING:
     from whence.methods.gradients.layers import Layout
@@ -73,7 +74,8 @@ class Network:
 
     def logits(self, parameters: Tensors, x: torch.Tensor) -> torch.Tensor:
         """(b, classes) as a pure function of `parameters`; float32 where the network is in half precision."""
-        return wide(torch.func.functional_call(self.module, {**self.buffers, **parameters}, (x,)))
+        with reproducible(self.device):
+            return wide(torch.func.functional_call(self.module, {**self.buffers, **parameters}, (x,)))
 
     def output(self, logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         """The output that is explained, (b,) of logits (b, classes)."""

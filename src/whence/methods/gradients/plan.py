@@ -160,14 +160,21 @@ def _probe(
     projection(pieces)  # draws the random numbers
     del pieces
     count = int(max(1, min(_TIMED, len(data.y), cap // 4 // max(1, each))))
+    _wait(network.device)
     start = time.perf_counter()
     _, x, y = next(network.batches(data, count))
     projection(gradients(network, x, y, scalar))
     with torch.no_grad():
         network.module(x)  # for the probabilities
+    _wait(network.device)
     seconds = (time.perf_counter() - start) / count
     weights = sum(_bytes(t) for t in (*network.parameters.values(), *network.buffers.values()))
     return _Probe(int(each), projection.bytes, _bytes(network.targets.x) + 3 * weights, seconds)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def _arithmetic(products: int, dtype: torch.dtype) -> float:

@@ -17,6 +17,7 @@ from whence.methods.gradients.plan import Forecast, forecast
 from whence.methods.gradients.projection import Projection, project
 from whence.methods.gradients.store import GradientStore
 from whence.methods.gradients.streaming import preconditioned
+from whence.training.reproducible import reproducible
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def pulls(network: Network, batch: int = 512) -> torch.Tensor:
     CPU."""
     # One array from the start: small results kept between large batches pin the heap that lies before them.
     found = torch.empty(len(network.train.y), dtype=torch.float64)
-    with torch.no_grad():
+    with torch.no_grad(), reproducible(network.device):
         for part, x, y in network.batches(network.train, batch):
             found[part] = network.pull(network.module(x), y).cpu()
     return found

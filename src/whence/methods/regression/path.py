@@ -56,7 +56,10 @@ def times(d: torch.Tensor, rows: torch.Tensor) -> torch.Tensor | None:
     """d (t, b) @ rows (b, n) by adding scaled rows, or None where d has too many non-zeros for that to
     pay."""
     counts = torch.count_nonzero(d, dim=1)
-    if int(counts.sum()) > SPARSE_BELOW.get(d.device.type, 0.02) * d.numel():
+    total = int(counts.sum())
+    if total == 0:
+        return d.new_zeros(len(d), rows.shape[1])
+    if total > SPARSE_BELOW.get(d.device.type, 0.02) * d.numel():
         return None
     where = d.nonzero(as_tuple=True)
     starts = counts.cumsum(0) - counts

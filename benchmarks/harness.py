@@ -73,8 +73,8 @@ class Result:
 
     def write(self, quick: bool = False) -> Path:
         """To benchmarks/results/NAME.json, or NAME.quick.json (git-ignored) for a quick run."""
-        RESULTS.mkdir(exist_ok=True)
         path = RESULTS / f"{self.name}{'.quick' if quick else ''}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(self.as_dict(), indent=1, default=_plain) + "\n")
         return path
 
@@ -96,6 +96,15 @@ class Result:
                 )
                 table.add_row(claim["claim"], _short(claim["value"]), ends, claim["mark"], holds)
             console.print(table)
+
+
+def need_cuda() -> str:
+    """The name of the GPU, for a benchmark that is of no use without one."""
+    import torch
+
+    if not torch.cuda.is_available():
+        raise SystemExit("this benchmark needs a CUDA device, and this PyTorch sees none.")
+    return torch.cuda.get_device_name()
 
 
 def alternate(tasks: dict[str, Callable[[], Any]], rounds: int) -> dict[str, np.ndarray]:

@@ -45,7 +45,6 @@ class Task:
     models: int
     plain: int
     mark: float | None = None  # what the ratio has to reach; None: reported only
-    gpu_mark: float | None = None
 
     def study(self, precision: str) -> Study:
         data = self.data()
@@ -85,7 +84,6 @@ TASKS = (
         models=64,
         plain=4,
         mark=8.0,
-        gpu_mark=10.0,
     ),
     Task(
         "MLP 784-128-64-10, MNIST",
@@ -98,7 +96,6 @@ TASKS = (
         models=64,
         plain=8,
         mark=2.0,
-        gpu_mark=10.0,
     ),
     Task(
         "conv net, CIFAR-2",
@@ -128,7 +125,7 @@ TASKS = (
 
 
 def run(quick: bool = False) -> Result:
-    """Race every task on this machine; with a GPU, there as well."""
+    """Race every task on the processors of this machine; `gpu_retraining` does so on a GPU."""
     cores, rounds = usable_cores(), 2 if quick else 5
     result = Result(
         "retraining",
@@ -136,8 +133,6 @@ def run(quick: bool = False) -> Result:
     )
     for task in TASKS:
         _race(result, replace(task, epochs=max(1, task.epochs // 5)) if quick else task, cores, rounds)
-    if torch.cuda.is_available():
-        _gpu(result, quick)
     return result
 
 
@@ -330,73 +325,3 @@ def _flops(task: Task) -> float:
             model(_Worker.inputs[: task.batch]), _Worker.labels[: task.batch]
         ).backward()
     return counter.get_total_flops() / task.batch * (task.n // 2) * task.epochs
-
-
-# On a GPU -----------------------------------------------------------------------------------------------
-
-
-def _gpu(result: Result, quick: bool) -> None:
-    name = torch.cuda.get_device_name()
-    for task in TASKS[:2]:
-        _start(task)
-        trainer = _Worker.studies["auto"].trainer("cuda")
-        assert isinstance(trainer, RecipeTrainer)
-        engine = trainer.choose(_masks([0, 1]), np.arange(2))
-        stacked = _Worker.studies["auto"].trainer("cuda", engine)
-        single = _Worker.studies["auto"].trainer("cuda")
-        many, few = list(range(2 * engine["stack"])), [0, 1]
-
-        def go(trainer: Any, seeds: list[int]) -> None:
-            list(trainer.train(_masks(seeds), np.array(seeds)))
-
-        ways = {"stack": lambda: go(stacked, many), "loop": lambda: go(single, few)}
-        for warm in ways.values():
-            warm()
-        seconds = alternate(ways, 2 if quick else 5)
-        ratio = spread((seconds["loop"] / len(few)) / (seconds["stack"] / len(many)))
-        speed = len(many) / float(np.median(seconds["stack"]))
-        result.row(
-            task=task.name, device=name, stack=engine["stack"], models_per_second=speed, ratio=ratio[0]
-        )
-        result.claim(
-            f"{task.name} on {name}: stacked against one at a time",
-            ratio[0],
-            at_least=task.gpu_mark or 1.0,
-            interval=ratio[1:],
-        )
-    _resnet(result, name, 2 if quick else 10)
-
-
-def _resnet(result: Result, name: str, models: int) -> None:
-    """The recipe of Ilyas et al. 2022 on halves of CIFAR-10 (they state about 17 s a model on an A100)."""
-    from whence.study import Augment, Triangle
-
-    data = datasets.cifar10()
-    recipe = Recipe(
-        resnet9,
-        24,
-        512,
-        SGD(0.5, 0.9, weight_decay=5e-4),
-        Triangle(peak=5 / 24),
-        label_smoothing=0.1,
-        augment=Augment(flip=True, translate=2, cutout=4),
-        drop_last=True,
-        precision="auto",
-    )
-    study = Study((data.train_x, data.train_y), (data.test_x, data.test_y), recipe, ["margin_max"])
-    trainer = study.trainer("cuda")
-    masks = Subsets.uniform(study.n, 0.5).masks(range(models + 1))
-    runs = list(trainer.train(masks, np.arange(models + 1)))[1:]  # the first warms up
-    right = [float((run.outputs["margin_max"] > 0).mean()) for run in runs]
-    seconds = spread([run.seconds for run in runs])
-    result.row(
-        task="ResNet-9, CIFAR-10 halves", device=name, seconds_per_model=seconds[0], accuracy=np.mean(right)
-    )
-    half = 1.96 * float(np.std(right, ddof=1)) / len(right) ** 0.5
-    mean = float(np.mean(right))
-    result.claim(
-        f"ResNet-9 on CIFAR-10 halves, {name}: mean accuracy",
-        mean,
-        at_least=0.9,
-        interval=(mean - half, mean + half),
-    )

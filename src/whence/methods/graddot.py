@@ -73,9 +73,7 @@ class GradDot(Method):
 
     def _given(self, study: Any) -> tuple[list[Checkpoint], Sequence[float]]:
         """Checkpoints, and the factor of each."""
-        found = checkpoints(
-            study, self._checkpoints, first=self.first, seed=self.seed, device=self.device
-        )
+        found = checkpoints(study, self._checkpoints, first=self.first, seed=self.seed, device=self.device)
         return found, [1 / len(found)] * len(found)
 
     def _product(self, targets: Any, train: Any) -> torch.Tensor:

@@ -96,9 +96,7 @@ class Influence(Method):
         output = first_output(source, output)
         network = Network(source, output, self.device)
         self._check_size(network)
-        found = checkpoints(
-            source, self.checkpoints, first=self.first, seed=self.seed, device=self.device
-        )
+        found = checkpoints(source, self.checkpoints, first=self.first, seed=self.seed, device=self.device)
         weight = np.zeros((len(source.target_ids), len(source.train_ids)))
         bias = np.zeros(len(weight))
         dampings, residuals = [], []

@@ -248,7 +248,9 @@ class TRAK(Method):
         return study.target_ids.tolist() if self.groups is None else list(self.groups)
 
     def _given(self, study: Any, first: int | None = None) -> list[Checkpoint]:
-        return checkpoints(study, self._checkpoints, first=first or self.first, seed=self.seed, device=self.device)
+        return checkpoints(
+            study, self._checkpoints, first=first or self.first, seed=self.seed, device=self.device
+        )
 
     def _scores(
         self,

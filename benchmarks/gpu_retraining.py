@@ -1,4 +1,4 @@
-"""On a GPU: models per second of stacks against a plain DataLoader loop, and the ResNet-9 on halves of CIFAR-10.
+"""On a GPU: models per second of stacks against a plain loop, and the ResNet-9 on halves of CIFAR-10.
 
 One process on the same GPU on all sides, in turns. The plain loop is ordinary eager PyTorch in float32, with
 or without pinned memory, whichever is faster here; a loop that keeps the data on the GPU and gathers its
@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader, Subset, TensorDataset
 
 from benchmarks.harness import Result, alternate, need_cuda, spread
 from benchmarks.retraining import TARGETS, TASKS, Task
+from whence.errors import InputError
 from whence.provenance import usable_cores
 from whence.study import SGD, Augment, Recipe, Study, Triangle, datasets
 from whence.subsets import Subsets
@@ -184,7 +185,11 @@ class _Plain:
 
 
 def _resnet(result: Result, choices: tuple[int, ...], models: int) -> None:
-    data = datasets.cifar10()
+    try:
+        data = datasets.cifar10()
+    except InputError as problem:
+        result.row(task="ResNet-9, CIFAR-10 halves", not_run=str(problem))
+        return
     halves = Subsets.uniform(len(data.train_y), 0.5)
     trainer = _cifar(data, choices[0])
     _trained(trainer, halves.masks([0]), [0])  # warms up

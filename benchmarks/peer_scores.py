@@ -1,14 +1,15 @@
 """What the peers of `benchmarks.peers` are given, and how each is asked in its own words.
 
-All of them run on the CPU in float32; all scores come back as (target, train), positive where including the
-example raises the margin.
+All of them run in float32, on the CPU unless told otherwise; all scores come back as (target, train),
+positive where including the example raises the margin.
 """
 
 from __future__ import annotations
 
 import copy
 import tempfile
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -60,8 +61,17 @@ class Given:
 
 
 def given(study: whence.Study, bank: whence.Bank, settings: dict[str, Any]) -> Given:
-    network = Network(study, "margin")
     found = checkpoints(study, bank, first=settings["checkpoints"])
+    weights = [checkpoint.load() for checkpoint in found]
+    whole = given_weights(study, weights, settings["projection"], settings["batch"])
+    return replace(whole, masks=[checkpoint.mask for checkpoint in found])
+
+
+def given_weights(
+    study: whence.Study, weights: list[dict[str, torch.Tensor]], projection: int, batch: int
+) -> Given:
+    """Models given by their weights alone, which count as trained on everything."""
+    network = Network(study, "margin")
 
     def whole(data: Any) -> TensorDataset:
         _, x, y = next(iter(network.batches(data, len(data.y))))
@@ -71,36 +81,39 @@ def given(study: whence.Study, bank: whence.Bank, settings: dict[str, Any]) -> G
         copy.deepcopy(network.module),
         whole(network.train),
         whole(network.targets),
-        [checkpoint.load() for checkpoint in found],
-        [checkpoint.mask for checkpoint in found],
-        settings["projection"],
-        settings["batch"],
+        weights,
+        [None] * len(weights),
+        projection,
+        batch,
     )
 
 
-def traker(of: Given, ridge: float = 0.0) -> np.ndarray:
-    """TRAK by traker on the CPU, where it takes its BasicProjector (which fails for one model and a single
-    block, 100 dimensions or fewer). Its scores are (train, target) and positive where the example raises the
-    margin.
+def traker(of: Given, ridge: float = 0.0, device: str = "cpu") -> np.ndarray:
+    """TRAK by traker. On a CPU, and on a GPU without fast_jl, it takes its BasicProjector (which fails for
+    one model and a single block, 100 dimensions or fewer). Its scores are (train, target) and positive where
+    the example raises the margin.
 
     ridge : 0, as it comes, or in our units: times the sum of the squared gradients (of the last checkpoint)
     """
     from trak import TRAKer
 
+    def on_device(data: TensorDataset) -> Iterator[list[torch.Tensor]]:
+        return ([part.to(device) for part in batch] for batch in of.loader(data))
+
     with tempfile.TemporaryDirectory() as folder:
         trak = TRAKer(
-            model=copy.deepcopy(of.module),
+            model=copy.deepcopy(of.module).to(device),
             task="image_classification",
             train_set_size=len(of.train),
             save_dir=folder,
-            device="cpu",
+            device=device,
             proj_dim=of.projection,
             use_half_precision=False,
             logging_level=40,
         )
         for number, weights in enumerate(of.weights):
             trak.load_checkpoint(weights, model_id=number)
-            for batch in of.loader(of.train):
+            for batch in on_device(of.train):
                 trak.featurize(batch=batch, num_samples=len(batch[1]))
         if ridge:
             rows = np.asarray(trak.saver.current_store["grads"], np.float64)
@@ -108,7 +121,7 @@ def traker(of: Given, ridge: float = 0.0) -> np.ndarray:
         trak.finalize_features()
         for number, weights in enumerate(of.weights):
             trak.start_scoring_checkpoint("all", weights, model_id=number, num_targets=len(of.targets))
-            for batch in of.loader(of.targets):
+            for batch in on_device(of.targets):
                 trak.score(batch=batch, num_samples=len(batch[1]))
         return np.array(trak.finalize_scores("all")).T
 

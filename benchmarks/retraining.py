@@ -25,7 +25,7 @@ from benchmarks.harness import Result, alternate, spread
 from whence.provenance import usable_cores
 from whence.study import SGD, Recipe, Study, datasets
 from whence.subsets import Subsets
-from whence.training import RecipeTrainer, conv_net, logistic_regression, mlp, resnet9
+from whence.training import RecipeTrainer, conv_net, logistic_regression, mlp
 from whence.training.data import Resident
 
 TARGETS = 500

@@ -98,8 +98,8 @@ class Run:
 
     @contextmanager
     def fork(self) -> Iterator[None]:
-        """A context in which the random state may be set (the user's comes back afterwards), and in which steps
-        are the same again on a GPU too."""
+        """A context in which the random state may be set (the user's comes back afterwards), and in which a
+        GPU repeats its steps."""
         with fork(), reproducible(self.device):
             yield
 

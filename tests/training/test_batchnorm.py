@@ -3,9 +3,10 @@
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from whence.training import BatchNorm2d
-from whence.training.batchnorm import example_weights, has_foreign_batchnorm
+from whence.training.batchnorm import evaluating_stacks, example_weights, has_foreign_batchnorm
 
 
 def batches(count=3, size=6, channels=4):
@@ -130,3 +131,32 @@ def test_foreign_layers_are_found_at_any_depth():
     assert not has_foreign_batchnorm(deep(nn.GroupNorm(1, 2)))
     for foreign in (nn.BatchNorm1d(2), nn.BatchNorm2d(2), nn.SyncBatchNorm(2)):
         assert has_foreign_batchnorm(deep(foreign))
+
+
+@pytest.mark.parametrize("kind", [BatchNorm2d, nn.BatchNorm2d])
+@pytest.mark.parametrize("options", [{}, {"affine": False}, {"eps": 0.1}])
+def test_stacks_are_evaluated_by_plain_arithmetic_where_that_is_asked_for(kind, options):
+    x, layers = batches(1)[0], []
+    for seed in range(3):
+        torch.manual_seed(seed)
+        layers.append(kind(4, **options))
+        for tensor in (*layers[-1].parameters(), *layers[-1].buffers()):
+            if tensor.is_floating_point():
+                tensor.data = torch.rand(4) + 0.5
+    parameters, buffers = torch.func.stack_module_state([layer.eval() for layer in layers])
+    seen = []
+
+    class Seen(TorchDispatchMode):
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            seen.append(str(function))
+            return function(*args, **(kwargs or {}))
+
+    def one(p, b):
+        return torch.func.functional_call(layers[0], (p, b), (x,))
+
+    # any device but the CPU stands for a GPU here: nothing is placed on it
+    with torch.no_grad(), evaluating_stacks(torch.device("meta")), Seen():
+        found = torch.func.vmap(one)(parameters, buffers)
+    assert seen and not any("batch_norm" in name for name in seen)
+    wanted = torch.stack([layer(x) for layer in layers])
+    torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)

@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 _weights: ContextVar[torch.Tensor | None] = ContextVar("example_weights", default=None)
 _differentiable: ContextVar[bool] = ContextVar("differentiable_statistics", default=False)
@@ -111,6 +113,58 @@ def _normalised(
 ) -> tuple[torch.Tensor, ...]:
     y, mean, variance, *_ = Normalisation.apply(x.permute(0, 2, 3, 1), share, scale, shift, eps)
     return y.permute(0, 3, 1, 2), mean, variance
+
+
+@contextmanager
+def evaluating_stacks(device: torch.device) -> Iterator[None]:
+    """Within this context batch norm in evaluation mode is plain arithmetic on a GPU: `torch.func.vmap` does
+    not get through cuDNN's (PyTorch 2.11: "querying is_contiguous inside of vmap")."""
+    if device.type == "cpu":
+        yield
+        return
+    with _Plain():
+        yield
+
+
+class _Plain(TorchFunctionMode):
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if function is torch.batch_norm and not kwargs and not args[5]:
+            return _evaluated(*args[:5], args[7])
+        if function is F.batch_norm:
+            given = dict(zip(_NAMES, args, strict=False)) | kwargs
+            if not given.get("training", False):
+                return _evaluated(
+                    given["input"],
+                    given.get("weight"),
+                    given.get("bias"),
+                    given["running_mean"],
+                    given["running_var"],
+                    given.get("eps", 1e-5),
+                )
+        return function(*args, **kwargs)
+
+
+_NAMES = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
+
+
+def _evaluated(
+    x: torch.Tensor,
+    weight: torch.Tensor | None,
+    bias: torch.Tensor | None,
+    mean: torch.Tensor,
+    variance: torch.Tensor,
+    eps: float,
+) -> torch.Tensor:
+    """``(b, c, ...)`` normalised by given statistics, in no half precision."""
+    exact = torch.promote_types(x.dtype, torch.float32)
+    shape = (-1, *[1] * (x.ndim - 2))
+    scale = torch.rsqrt(variance.to(exact) + eps)
+    scale = scale if weight is None else scale * weight
+    y = (x.to(exact) - mean.view(shape)) * scale.view(shape)
+    return (y if bias is None else y + bias.view(shape)).to(x.dtype)
 
 
 class BatchNorm2d(nn.BatchNorm2d):

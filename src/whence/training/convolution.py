@@ -15,7 +15,7 @@ import torch
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from whence.training.batchnorm import closed_form
+from whence.training.batchnorm import closed_form, evaluating_stacks
 
 Pair = tuple[int, int]
 
@@ -23,9 +23,10 @@ Pair = tuple[int, int]
 @contextmanager
 def stacking(device: torch.device) -> Iterator[None]:
     """Within this context 2d convolutions on a CPU are computed in the way of this module, and weighted batch
-    norm in closed form."""
+    norm in closed form; on a GPU batch norm in evaluation mode is one that can be mapped."""
     if device.type != "cpu":
-        yield
+        with evaluating_stacks(device):
+            yield
         return
     with _Convolutions(), closed_form():
         yield

@@ -17,7 +17,7 @@ from whence.study._random import fork
 from whence.study.outputs import Output, compute
 from whence.study.recipe import Recipe
 from whence.study.trainer import Retrained, Trainer
-from whence.training.batchnorm import has_foreign_batchnorm
+from whence.training.batchnorm import evaluating_stacks, has_foreign_batchnorm
 from whence.training.data import Resident
 from whence.training.loop import train_one
 from whence.training.reproducible import reproducible
@@ -257,7 +257,8 @@ class RecipeTrainer(Trainer):
         mapped = torch.func.vmap(
             lambda p, b, x: torch.func.functional_call(self.model, (p, b), (x,)), in_dims=(0, 0, None)
         )
-        arrays = self._compute(lambda x: mapped(state.parameters, state.buffers, x), self.stack)
+        with evaluating_stacks(self.device):
+            arrays = self._compute(lambda x: mapped(state.parameters, state.buffers, x), self.stack)
         return [{name: array[i] for name, array in arrays.items()} for i in range(self.stack)]
 
     def _compute(self, call: Callable[[torch.Tensor], torch.Tensor], models: int) -> dict[str, np.ndarray]:

@@ -132,7 +132,8 @@ class _Plain(TorchFunctionMode):
     ) -> Any:
         kwargs = kwargs or {}
         if function is torch.batch_norm and not kwargs and not args[5]:
-            return _evaluated(*args[:5], args[7])
+            x, weight, bias, mean, variance, _, _, eps, _ = args
+            return _evaluated(x, weight, bias, mean, variance, eps)
         if function is F.batch_norm:
             given = dict(zip(_NAMES, args, strict=False)) | kwargs
             if not given.get("training", False):

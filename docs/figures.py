@@ -38,6 +38,8 @@ def main():
         "support": support,
         "leakage": leakage,
         "embedding": embedding,
+        "mislabels": mislabels,
+        "modeldiff": modeldiff,
         "unlearning": unlearning,
     }
     for name, draw in drawn.items():
@@ -122,6 +124,22 @@ def embedding(result, wanted):
 
     where = DOCS / "how-to" / "embeddings.md"
     return {where: figures.embedding_page(where.read_text(encoding="utf-8"), result)}
+
+
+def mislabels(result, wanted):
+    sys.path.insert(0, str(DOCS))
+    import detection_figures as figures
+
+    where = DOCS / "how-to" / "mislabels.md"
+    return {where: figures.mislabels_page(written(where, wanted), result)}
+
+
+def modeldiff(result, wanted):
+    sys.path.insert(0, str(DOCS))
+    import detection_figures as figures
+
+    where = DOCS / "how-to" / "compare-recipes.md"
+    return {where: figures.modeldiff_page(written(where, wanted), result)}
 
 
 def unlearning(result, wanted):

@@ -33,10 +33,11 @@ def mislabels_page(text, result):
     cells = {(row["data"], row["ranking"]): row for row in rows}
     settings = result["settings"]
     words = [
-        f"{settings['n']:,} training images each, {settings['flipped']:.0%} of the labels flipped at random, "
-        "or as people gave them (CIFAR-10N). Area under the ROC curve of each ranking; a 95 % interval is about "
-        "0.01 wide on MNIST, 0.03 to 0.04 on CIFAR-10 and 0.02 for the worst labels. *Self-confidence* "
-        "and *cleanlab* are confident learning, from the bank's out-of-fold probabilities or from five folds.",
+        f"{settings['n']:,} training images each, {settings['flipped']:.0%} of the labels flipped at "
+        "random, or as people gave them (CIFAR-10N). Area under the ROC curve of each ranking; a 95 % "
+        "interval is about 0.01 wide on MNIST, 0.03 to 0.04 on CIFAR-10 and 0.02 for the worst labels. "
+        "*Self-confidence* and *cleanlab* are confident learning, from the bank's out-of-fold probabilities "
+        "or from five folds.",
         "",
         f"| ranking | {' | '.join(data)} |",
         f"|---|{'---:|' * len(data)}",
@@ -79,8 +80,8 @@ def modeldiff_page(text, result):
     other = result["details"]["with and without augmentation"]
     share, tried, trials = settings["share"], itself["components_tried"], itself["against_itself"]
     words = [
-        f"A white stamp on {share:.0%} of the shirts among {settings['n']} images of Fashion-MNIST, "
-        f"{settings['models']:,} retrainings of each recipe. The first component of what the recipe that sees "
+        f"A white stamp on {share:.0%} of the shirts among {settings['n']} images of "
+        f"Fashion-MNIST, {settings['models']:,} retrainings of each recipe. The first component of what the recipe that sees "
         f"it has beyond the other passes; {first['precision_30']:.0%} of the 30 training images of largest "
         f"weight carry the stamp. Of {tried} components in {trials} comparisons of a recipe with itself, "
         f"{itself['passed']} passed. What the stamp does to the probability of a shirt, by recipe, with "

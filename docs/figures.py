@@ -40,6 +40,7 @@ def main():
         "embedding": embedding,
         "mislabels": mislabels,
         "modeldiff": modeldiff,
+        "gpu/retraining": on_a_gpu,
         "unlearning": unlearning,
     }
     for name, draw in drawn.items():
@@ -140,6 +141,15 @@ def modeldiff(result, wanted):
 
     where = DOCS / "how-to" / "compare-recipes.md"
     return {where: figures.modeldiff_page(written(where, wanted), result)}
+
+
+def on_a_gpu(result, wanted):
+    sys.path.insert(0, str(DOCS))
+    import gpu_figures
+
+    methods = json.loads((RESULTS / "gpu" / "methods.json").read_text(encoding="utf-8"))
+    where = DOCS / "how-to" / "on-a-gpu.md"
+    return {where: gpu_figures.page(written(where, wanted), result, methods)}
 
 
 def unlearning(result, wanted):

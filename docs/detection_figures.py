@@ -80,11 +80,12 @@ def modeldiff_page(text, result):
     other = result["details"]["with and without augmentation"]
     share, tried, trials = settings["share"], itself["components_tried"], itself["against_itself"]
     words = [
-        f"A white stamp on {share:.0%} of the shirts among {settings['n']} images of "
-        f"Fashion-MNIST, {settings['models']:,} retrainings of each recipe. The first component of what the recipe that sees "
-        f"it has beyond the other passes; {first['precision_30']:.0%} of the 30 training images of largest "
-        f"weight carry the stamp. Of {tried} components in {trials} comparisons of a recipe with itself, "
-        f"{itself['passed']} passed. What the stamp does to the probability of a shirt, by recipe, with "
+        f"A white stamp on {share:.0%} of the shirts among {settings['n']} images of Fashion-MNIST, "
+        f"{settings['models']:,} retrainings of each recipe. The first component of what the recipe that "
+        "sees it has beyond the other passes; "
+        f"{first['precision_30']:.0%} of the 30 training images of largest weight carry the stamp. Of {tried} "
+        f"components in {trials} comparisons of a recipe with itself, {itself['passed']} passed. What the "
+        "stamp does to the probability of a shirt, by recipe, with "
         f"{settings['retrainings']} fresh models each:",
         "",
         f"| corner | {' | '.join(dose.removeprefix('a ') for dose in doses)} |",

@@ -83,8 +83,8 @@ def modeldiff_page(text, result):
         f"A white stamp on {share:.0%} of the shirts among {settings['n']} images of Fashion-MNIST, "
         f"{settings['models']:,} retrainings of each recipe. The first component of what the recipe that "
         "sees it has beyond the other passes; "
-        f"{first['precision_30']:.0%} of the 30 training images of largest weight carry the stamp. Of {tried} "
-        f"components in {trials} comparisons of a recipe with itself, {itself['passed']} passed. What the "
+        f"{first['precision_30']:.0%} of the 30 training images of largest weight carry the stamp. Of "
+        f"{tried} components in {trials} comparisons of a recipe with itself, {itself['passed']} passed. What the "
         "stamp does to the probability of a shirt, by recipe, with "
         f"{settings['retrainings']} fresh models each:",
         "",

@@ -78,14 +78,13 @@ def modeldiff_page(text, result):
     cells = {(row["recipe"], row["stamp"]): row for row in effects}
     recipes = list(dict.fromkeys(row["recipe"] for row in effects))
     other = result["details"]["with and without augmentation"]
-    share, tried, trials = settings["share"], itself["components_tried"], itself["against_itself"]
+    tried, trials, passed = (itself[key] for key in ("components_tried", "against_itself", "passed"))
     words = [
-        f"A white stamp on {share:.0%} of the shirts among {settings['n']} images of Fashion-MNIST, "
-        f"{settings['models']:,} retrainings of each recipe. The first component of what the recipe that "
-        "sees it has beyond the other passes; "
-        f"{first['precision_30']:.0%} of the 30 training images of largest weight carry the stamp. Of "
-        f"{tried} components in {trials} comparisons of a recipe with itself, {itself['passed']} passed. What the "
-        "stamp does to the probability of a shirt, by recipe, with "
+        f"A white stamp on {settings['share']:.0%} of the shirts among {settings['n']} images of "
+        f"Fashion-MNIST, {settings['models']:,} retrainings of each recipe. The first component of what the "
+        f"recipe that sees it has beyond the other passes; {first['precision_30']:.0%} of the 30 training "
+        f"images of largest weight carry the stamp. Of {tried} components in {trials} comparisons of a recipe "
+        f"with itself, {passed} passed. What the stamp does to the probability of a shirt, by recipe, with "
         f"{settings['retrainings']} fresh models each:",
         "",
         f"| corner | {' | '.join(dose.removeprefix('a ') for dose in doses)} |",
@@ -106,3 +105,59 @@ def modeldiff_page(text, result):
 
 def _effect(row):
     return f"{row['effect']:+.3f} ({row['low']:+.3f} to {row['high']:+.3f})"
+
+
+def backdoor_page(text, result):
+    """What was found of each attack, beside the usual defences, and what removing it did."""
+    rows, settings = result["rows"], result["settings"]
+    cells = [row for row in rows if "gain_needed" in row]
+    ranks = {_key(row): row for row in rows if "AUROC of whence" in row}
+    names = [
+        key.removeprefix("AUROC of ") for key in next(iter(ranks.values())) if key.startswith("AUROC of ")
+    ]
+    after = {(_key(row), row["removed"]): row for row in rows if "removed" in row}
+    clean = [row for row in rows if "clean_study" in row]
+    alarms = sum(row["found"] for row in clean)
+    words = [
+        f"Fashion-MNIST, {settings['n']:,} training images, a small perceptron, {settings['models']:,} "
+        f"retrainings on {settings['keep']:.0%} of the images. *Forecast* is whether the first "
+        f"{settings['pilot']} of them promise a find. Area under the ROC curve of whence's ranking and of the "
+        "usual defences:",
+        "",
+        f"| attack, images | attack success | forecast | p | {' | '.join(names)} |",
+        f"|---|---:|---|---:|{'---:|' * len(names)}",
+    ]
+    words += [
+        f"| {_key(row)} | {row['success']:.0%} | {row['forecast']} | {row['p_value']:.3f} | "
+        f"{' | '.join(f'{ranks[_key(row)][f"AUROC of {name}"]:.2f}' for name in names)} |"
+        for row in cells
+    ]
+    kinds = list(dict.fromkeys(kind for _, kind in after))
+    words += [
+        "",
+        "Attack success after images were removed and models retrained, and the change of clean accuracy in "
+        "points:",
+        "",
+        f"| attack, images | {' | '.join(kinds)} |",
+        f"|---|{'---:|' * len(kinds)}",
+    ]
+    words += [
+        f"| {_key(row)} | {' | '.join(_removed(after.get((_key(row), kind))) for kind in kinds)} |"
+        for row in cells
+    ]
+    words += [
+        "",
+        f"In {alarms} of {len(clean)} clean studies of {settings['clean_n']} images (Fashion-MNIST and MNIST) "
+        "something was called found.",
+        "",
+        repeat("backdoor", 40),
+    ]
+    return replaced(text, "backdoor", "\n".join(words))
+
+
+def _key(row):
+    return f"{row['attack']}, {row['poisoned']}"
+
+
+def _removed(row):
+    return "" if row is None else f"{row['success']:.1%}, {100 * row['accuracy_change']:+.1f}"

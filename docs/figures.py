@@ -40,6 +40,7 @@ def main():
         "embedding": embedding,
         "mislabels": mislabels,
         "modeldiff": modeldiff,
+        "backdoor": backdoor,
         "gpu/retraining": on_a_gpu,
         "unlearning": unlearning,
     }
@@ -141,6 +142,14 @@ def modeldiff(result, wanted):
 
     where = DOCS / "how-to" / "compare-recipes.md"
     return {where: figures.modeldiff_page(written(where, wanted), result)}
+
+
+def backdoor(result, wanted):
+    sys.path.insert(0, str(DOCS))
+    import detection_figures as figures
+
+    where = DOCS / "how-to" / "backdoors.md"
+    return {where: figures.backdoor_page(written(where, wanted), result)}
 
 
 def on_a_gpu(result, wanted):

@@ -83,8 +83,8 @@ def modeldiff_page(text, result):
         f"A white stamp on {settings['share']:.0%} of the shirts among {settings['n']} images of "
         f"Fashion-MNIST, {settings['models']:,} retrainings of each recipe. The first component of what the "
         f"recipe that sees it has beyond the other passes; {first['precision_30']:.0%} of the 30 training "
-        f"images of largest weight carry the stamp. Of {tried} components in {trials} comparisons of a recipe "
-        f"with itself, {passed} passed. What the stamp does to the probability of a shirt, by recipe, with "
+        f"images of largest weight carry the stamp. Of {tried} components in {trials} comparisons of one "
+        f"recipe with itself, {passed} passed. What the stamp does to the probability of a shirt, by recipe, with "
         f"{settings['retrainings']} fresh models each:",
         "",
         f"| corner | {' | '.join(dose.removeprefix('a ') for dose in doses)} |",
@@ -121,22 +121,23 @@ def backdoor_page(text, result):
     words = [
         f"Fashion-MNIST, {settings['n']:,} training images, a small perceptron, {settings['models']:,} "
         f"retrainings on {settings['keep']:.0%} of the images. *Forecast* is whether the first "
-        f"{settings['pilot']} of them promise a find. Area under the ROC curve of whence's ranking and of the "
-        "usual defences:",
+        f"{settings['pilot']} of them promise a find. Area under the ROC curve of whence's ranking and of "
+        "the usual defences:",
         "",
         f"| attack, images | attack success | forecast | p | {' | '.join(names)} |",
         f"|---|---:|---|---:|{'---:|' * len(names)}",
     ]
-    words += [
-        f"| {_key(row)} | {row['success']:.0%} | {row['forecast']} | {row['p_value']:.3f} | "
-        f"{' | '.join(f'{ranks[_key(row)][f"AUROC of {name}"]:.2f}' for name in names)} |"
-        for row in cells
-    ]
+    for row in cells:
+        areas = [f"{ranks[_key(row)]['AUROC of ' + name]:.2f}" for name in names]
+        words.append(
+            f"| {_key(row)} | {row['success']:.0%} | {row['forecast']} | {row['p_value']:.3f} | "
+            f"{' | '.join(areas)} |"
+        )
     kinds = list(dict.fromkeys(kind for _, kind in after))
     words += [
         "",
-        "Attack success after images were removed and models retrained, and the change of clean accuracy in "
-        "points:",
+        "Attack success after images were removed and models retrained, and the change of clean accuracy, "
+        "in points:",
         "",
         f"| attack, images | {' | '.join(kinds)} |",
         f"|---|{'---:|' * len(kinds)}",
@@ -147,7 +148,7 @@ def backdoor_page(text, result):
     ]
     words += [
         "",
-        f"In {alarms} of {len(clean)} clean studies of {settings['clean_n']} images (Fashion-MNIST and MNIST) "
+        f"In {alarms} of {len(clean)} clean sets of {settings['clean_n']} images (MNIST, Fashion-MNIST) "
         "something was called found.",
         "",
         repeat("backdoor", 40),

@@ -84,7 +84,7 @@ def modeldiff_page(text, result):
         f"Fashion-MNIST, {settings['models']:,} retrainings of each recipe. The first component of what the "
         f"recipe that sees it has beyond the other passes; {first['precision_30']:.0%} of the 30 training "
         f"images of largest weight carry the stamp. Of {tried} components in {trials} comparisons of one "
-        f"recipe with itself, {passed} passed. What the stamp does to the probability of a shirt, by recipe, with "
+        f"recipe with itself, {passed} passed. The stamp changes the probability of a shirt, by recipe, with "
         f"{settings['retrainings']} fresh models each:",
         "",
         f"| corner | {' | '.join(dose.removeprefix('a ') for dose in doses)} |",

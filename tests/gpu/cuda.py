@@ -1,4 +1,4 @@
-"""What the tests of a GPU share: run them with `pytest -m gpu tests/gpu`, on one CUDA device, in a minute."""
+"""What the tests of a GPU share: `pytest -m gpu tests/gpu`, on one CUDA device, in two minutes."""
 
 import numpy as np
 import pytest

@@ -2,14 +2,11 @@
 
 import numpy as np
 import pytest
-import torch
 
 import whence
 from tests.gpu.cuda import DEVICE, apart, needs_cuda
 from tests.training.studies import study
-from whence.applications.unlearning import Outputs, RandomLabels
 from whence.bank import Bank
-from whence.training import train
 from whence.training.trainer import RecipeTrainer
 
 pytestmark = needs_cuda
@@ -57,12 +54,3 @@ def test_worker_processes_on_one_gpu(tmp_path):
 def test_the_gpu_is_taken_where_there_is_one(tmp_path):
     bank = whence.retrain(study("mlp"), 8, to=tmp_path / "bank.zarr", **WHOLE)
     assert bank.engine["device"] == "cuda"
-
-
-def test_unlearned_models_can_be_judged():
-    subject = study("mlp")
-    model = train(subject, device=DEVICE)
-    changed = RandomLabels(1e-2, 2, 8, keeping=2).unlearn(model, subject, [0, 1, 2], device=DEVICE)
-    assert next(changed.parameters()).is_cuda
-    logits = torch.randn(3, 5, 4, device=DEVICE)
-    assert Outputs.of(logits, np.zeros(5)).margin.shape == (3, 5)

@@ -34,17 +34,17 @@ GRADIENTS = {
 }
 
 
-@pytest.fixture(scope="module", params=["mlp", "conv"])
+@pytest.fixture(scope="module", params=[("mlp", "loss"), ("conv", "margin")], ids="-".join)
 def trained(request):
-    subject = study(request.param, outputs=("margin", "loss"))
+    model, output = request.param
+    subject = study(model, outputs=("margin", "loss"))
     runs = subject.trainer().train(masks(2), np.arange(2), keep_states=True)
-    return subject, [run.state for run in runs]
+    return subject, [run.state for run in runs], output
 
 
-@pytest.mark.parametrize("output", ["margin", "loss"])
 @pytest.mark.parametrize("method", GRADIENTS)
-def test_gradient_methods(trained, method, output):
-    subject, states = trained
+def test_gradient_methods(trained, method):
+    subject, states, output = trained
     here, there = (
         GRADIENTS[method](checkpoints=states, device=device).attribute(subject, output).to_numpy()
         for device in ("cpu", DEVICE)
@@ -53,7 +53,7 @@ def test_gradient_methods(trained, method, output):
 
 
 def test_trak_from_a_store_and_with_masks(trained, tmp_path):
-    subject, states = trained
+    subject, states, _ = trained
     here = TRAK(states, projection=64, ridge=1e-3).attribute(subject).to_numpy()
     method = TRAK(states, projection=64, ridge=1e-3, store=tmp_path / "store", device=DEVICE)
     assert apart(method.attribute(subject).to_numpy(), here) < 1e-3

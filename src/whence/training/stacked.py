@@ -52,7 +52,8 @@ def train_stack(
     if len(totals) != 1:
         raise ValueError(f"models of one stack must take the same number of steps, received {sorted(totals)}")
     total = totals.pop()
-    state = _stack([_fresh(step, seed) for seed in seeds], device) if given is None else given
+    with fork():
+        state = _stack([_fresh(step, seed) for seed in seeds], device) if given is None else given
     factors = [recipe.schedule.factor(i, total) for i in range(total)]
     rates = (recipe.optimizer.lr * torch.tensor(factors, dtype=torch.float64)).float().to(device)
     shape = tuple(data.x.shape[1:])
@@ -77,9 +78,9 @@ def train_stack(
 
 
 def _fresh(step: Step, seed: int) -> State:
-    with fork():
-        torch.manual_seed(seed)
-        return initial_state(step.recipe.model(), step.recipe)
+    """The state of a fresh network; sets the global random state, so call it inside `fork`."""
+    torch.manual_seed(seed)
+    return initial_state(step.recipe.model(), step.recipe)
 
 
 def stacked(step: Step, models: Sequence[Mapping[str, torch.Tensor]], device: torch.device) -> State:

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from whence.study.study import Study
 
 _STACKS = {"cpu": (8, 32, 64), "cuda": (16, 64, 256)}
-_STEPS_TIMED = 12
+_STEPS_TIMED = {"cpu": 12, "cuda": 100}  # on a GPU steps are so short that their set-up would decide
 _STACK_GAIN = 0.7  # of the loop's time, at most, for a stack to be chosen
 _QUERY_VALUES = {"cpu": 2_000_000, "cuda": 16_000_000}  # fed to the network at once in an evaluation
 
@@ -178,7 +178,8 @@ class RecipeTrainer(Trainer):
         first = per_step(min(2, total))
         if first > hopeless:
             return first
-        return min(per_step(min(_STEPS_TIMED, total)) for _ in range(2))
+        timed = min(_STEPS_TIMED.get(self.device.type, _STEPS_TIMED["cpu"]), total)
+        return min(per_step(timed) for _ in range(2))
 
     def train(self, masks: np.ndarray, seeds: np.ndarray, keep_states: bool = False) -> Iterator[Retrained]:
         """See `Trainer.train`."""

@@ -31,16 +31,25 @@ class LeaveOneOut(Method):
     examples : positions of the training examples to leave out (default all); only for a Study
     seeds : training seeds of each model; only for a Study. Standard errors need at least 2
     first_seed : the seeds are first_seed, first_seed + 1, ...
+    device : where a Study is trained, "cpu", "cuda", ...; default the CPU
     """
 
     needs = ("ids",)
 
-    def __init__(self, *, examples: Sequence[int] | None = None, seeds: int = 1, first_seed: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        examples: Sequence[int] | None = None,
+        seeds: int = 1,
+        first_seed: int = 0,
+        device: str | None = None,
+    ) -> None:
         if seeds < 1:
             raise InputError(f"seeds is {seeds}, but every model needs at least 1.")
         self.examples = None if examples is None else [int(i) for i in examples]
         self.seeds = seeds
         self.first_seed = first_seed
+        self.device = device
 
     def missing(self, source: Any, output: str | None = None) -> list[str]:
         lacks = super().missing(source, output)
@@ -87,7 +96,7 @@ class LeaveOneOut(Method):
             mask[left_out] = False
         masks = np.repeat(masks, self.seeds, axis=0)
         seeds = np.tile(np.arange(self.first_seed, self.first_seed + self.seeds), len(sets))
-        trainer, outputs = study.trainer(), []
+        trainer, outputs = study.trainer(self.device), []
         if len(masks) > FEW:
             trainer.choose(masks[-FEW:], seeds[-FEW:])  # many models at once, where that is faster
         for run, seed in zip(trainer.train(masks, seeds), seeds, strict=True):

@@ -42,8 +42,9 @@ def pretrain(
     encoder : makes a network from images (b, C, H, W), scaled as the study's network gets them, to features
         (b, d); by default three 3x3 convolutions with batch norm and average pooling, 128 features
     rate : of Adam, annealed to 0 by a cosine; projection : width of the head's output
+    device : "cpu", "cuda", ...; default the CPU
     """
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    place = torch.device(device or "cpu")
     if not study.train.is_image:
         raise InputError(
             f"contrastive pre-training needs a study of images, received inputs {study.train.inputs.shape}; "

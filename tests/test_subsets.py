@@ -23,6 +23,7 @@ def designs():
         "grouped": Subsets.grouped(GROUPS, 0.4, seed=5),
         "correlated": Subsets.correlated(100, 0.3, rho=0.5, seed=5),
         "leaving_out": Subsets.leaving_out(100, [[], [1, 2], range(50)]),
+        "given": Subsets.given(np.arange(300).reshape(3, 100) % 7 < 3),
     }
 
 

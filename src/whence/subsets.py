@@ -8,6 +8,7 @@ whose streams may change between releases.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -37,8 +38,8 @@ def unpack(bits: np.ndarray, n: int) -> np.ndarray:
 class Subsets:
     """A reproducible stream of training subsets.
 
-    Build one with a named constructor: `uniform`, `bernoulli`, `stratified`, `grouped`, `leaving_out` or
-    `correlated`.
+    Build one with a named constructor: `uniform`, `bernoulli`, `stratified`, `grouped`, `leaving_out`, `given`
+    or `correlated`.
 
     Attributes
     ----------
@@ -137,6 +138,20 @@ class Subsets:
         return cls(n, "leaving_out", keep, 0, {"sets": removed})
 
     @classmethod
+    def given(cls, masks: np.ndarray) -> Subsets:
+        """Mask ``i`` is ``masks[i]``, boolean ``(m, n)``: subsets that somebody chose."""
+        array = np.asarray(masks)
+        if array.ndim != 2 or not array.size or array.dtype != bool:
+            raise InputError(
+                f"masks must be boolean of shape (m, n), True for what is trained on, received dtype "
+                f"{array.dtype} and shape {array.shape}."
+            )
+        empty = np.flatnonzero(~array.any(axis=1))
+        if empty.size:
+            raise InputError(f"mask {int(empty[0])} keeps no training example; keep at least one.")
+        return cls(array.shape[1], "given", float(array.mean()), 0, {"bits": pack(array)})
+
+    @classmethod
     def correlated(
         cls,
         n: int,
@@ -167,7 +182,8 @@ class Subsets:
     @property
     def count(self) -> int | None:
         """Number of masks in the stream, None when it does not end."""
-        return len(self.options["sets"]) if self.design == "leaving_out" else None
+        named = {"leaving_out": "sets", "given": "bits"}.get(self.design)
+        return None if named is None else len(self.options[named])
 
     def rho_of(self, pair: int) -> float:
         """The correlation of masks ``2 * pair`` and ``2 * pair + 1`` of a correlated stream, as asked for."""
@@ -201,6 +217,8 @@ class Subsets:
         for key, value in self.options.items():
             if key == "sets":
                 plain[key] = [index.tolist() for index in value]
+            elif key == "bits":
+                plain[key] = [base64.b64encode(row.tobytes()).decode("ascii") for row in value]
             else:
                 plain[key] = value.tolist() if isinstance(value, np.ndarray) else value
         return {"n": self.n, "design": self.design, "keep": self.keep, "seed": self.seed, "options": plain}
@@ -212,6 +230,8 @@ class Subsets:
         for key, value in spec["options"].items():
             if key == "sets":
                 options[key] = [np.asarray(index, dtype=np.int64) for index in value]
+            elif key == "bits":
+                options[key] = np.array([np.frombuffer(base64.b64decode(row), np.uint8) for row in value])
             elif key == "rho":
                 options[key] = value
             else:
@@ -254,6 +274,10 @@ def _draw_leaving_out(subsets: Subsets, index: int) -> np.ndarray:
     return mask
 
 
+def _draw_given(subsets: Subsets, index: int) -> np.ndarray:
+    return unpack(subsets.options["bits"][index], subsets.n)
+
+
 def _draw_correlated(subsets: Subsets, index: int) -> np.ndarray:
     u = subsets._uniforms(index // 2, 3 * subsets.n).reshape(3, subsets.n)
     rho = subsets.rho_of(index // 2)
@@ -283,6 +307,7 @@ _DRAW = {
     "stratified": _draw_stratified,
     "grouped": _draw_grouped,
     "leaving_out": _draw_leaving_out,
+    "given": _draw_given,
     "correlated": _draw_correlated,
 }
 

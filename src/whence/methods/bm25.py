@@ -71,7 +71,7 @@ class BM25(Method):
                 f"texts has {len(train)} training texts and {len(targets)} targets' texts, but there are "
                 f"{expected[0]} training examples and {expected[1]} targets."
             )
-        split = self.words if self.words is not None else _words
+        split = self.words if self.words is not None else words_of
         documents, queries = ([split(str(text)) for text in part] for part in (train, targets))
         scores = bm25(documents, queries, self.k1, self.b)
         scores, signed = signed_by_class(scores, source, self.signed)
@@ -122,5 +122,5 @@ def bm25(
     return scores
 
 
-def _words(text: str) -> list[str]:
+def words_of(text: str) -> list[str]:
     return _WORD.findall(text.lower())

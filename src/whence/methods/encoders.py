@@ -94,6 +94,31 @@ def hugging_face(name: str, *, length: int = 128, device: str = "cpu") -> Featur
     return lambda study: (one(study.train_texts), one(study.target_texts))
 
 
+def words(dimensions: int = 256) -> Features:
+    """Latent semantic analysis, for a study with texts (Deerwester et al. 1990): word counts damped by the
+    logarithm and weighted by rarity (TF-IDF), brought to their first `dimensions` singular directions. Fitted
+    to the training texts alone; needs scikit-learn."""
+
+    def features(study: Any) -> tuple[np.ndarray, np.ndarray]:
+        try:
+            from sklearn.decomposition import TruncatedSVD
+            from sklearn.feature_extraction.text import TfidfVectorizer
+        except ImportError:
+            raise InputError("encoders.words needs scikit-learn; pip install 'whence[sklearn]'.") from None
+        if study.texts is None:
+            raise InputError("a text encoder needs texts; pass a Study made with texts=(train, targets).")
+        train, targets = ([str(text) for text in part] for part in study.texts)
+        weigh = TfidfVectorizer(sublinear_tf=True, token_pattern=r"\w+", max_features=50_000)
+        counted = weigh.fit_transform(train)
+        size = min(dimensions, counted.shape[1] - 1, counted.shape[0] - 1)
+        reduce = TruncatedSVD(size, random_state=0)
+        return reduce.fit_transform(counted).astype(np.float32), reduce.transform(
+            weigh.transform(targets)
+        ).astype(np.float32)
+
+    return features
+
+
 def _rows(out: Any, count: int) -> np.ndarray:
     if not isinstance(out, torch.Tensor) or out.ndim != 2 or len(out) != count:
         received = f"shape {tuple(out.shape)}" if isinstance(out, torch.Tensor) else type(out).__name__

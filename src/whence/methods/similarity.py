@@ -85,7 +85,7 @@ class Similarity(Method):
         """Scores (target, train) for a Study (a Bank will do if features are arrays)."""
         self.require(source, output)
         output = first_output(source, output)
-        train, targets = self._features(source)
+        train, targets = feature_pair(source, self.features, self.seed)
         same = None
         if self.class_conditioned:
             same = np.asarray(source.target_labels)[:, None] == np.asarray(source.train_labels)[None]
@@ -115,44 +115,53 @@ class Similarity(Method):
             attribution.data["weight"] = -attribution.data["weight"]
         return attribution
 
-    def _features(self, source: Any) -> tuple[np.ndarray, np.ndarray]:
-        if self.features == "pixels":
-            pair = source.train_inputs, source.target_inputs
-        elif isinstance(self.features, str):
-            from whence.training import features
-
-            layer = self.features.removeprefix(LAYER) if self.features.startswith(LAYER) else None
-            pair = features(source, seed=self.seed, layer=layer)
-        elif isinstance(self.features, nn.Module):
-            from whence.training.single import encode
-
-            pair = encode(source, self.features)
-        elif callable(self.features):
-            pair = self.features(source)
-        else:
-            pair = self.features
-        if not isinstance(pair, Sequence) or len(pair) != 2:
-            raise InputError(
-                "features must give a pair of arrays, of the training examples and of the targets, received "
-                f"{type(pair).__name__}."
-            )
-        train, targets = (_rows(array) for array in pair)
-        expected = len(source.train_ids), len(source.target_ids)
-        if (len(train), len(targets)) != expected or train.shape[1] != targets.shape[1]:
-            raise InputError(
-                f"features have shapes {train.shape} and {targets.shape}, but there are {expected[0]} "
-                f"training examples and {expected[1]} targets, in one feature space."
-            )
-        if not (np.isfinite(train).all() and np.isfinite(targets).all()):
-            raise InputError("features hold NaN or infinite values; look at what the encoder is given.")
-        return train, targets
-
     def __repr__(self) -> str:
         kind = self.features if isinstance(self.features, str) else "..."
         return (
             f"Similarity(features={kind!r}, metric={self.metric!r}, signed={self.signed}, "
             f"class_conditioned={self.class_conditioned}, seed={self.seed})"
         )
+
+
+def feature_pair(source: Any, features: Features, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Features (n, d) of the training examples and (t, d) of the targets, float32.
+
+    features, seed : as in `Similarity`.
+
+    Raises
+    ------
+    InputError : features of another number of examples, in two spaces, or not finite.
+    """
+    if isinstance(features, str) and features == "pixels":
+        pair: Any = (source.train_inputs, source.target_inputs)
+    elif isinstance(features, str):
+        from whence.training import features as of_network
+
+        layer = features.removeprefix(LAYER) if features.startswith(LAYER) else None
+        pair = of_network(source, seed=seed, layer=layer)
+    elif isinstance(features, nn.Module):
+        from whence.training.single import encode
+
+        pair = encode(source, features)
+    elif callable(features):
+        pair = features(source)
+    else:
+        pair = features
+    if not isinstance(pair, Sequence) or len(pair) != 2:
+        raise InputError(
+            "features must give a pair of arrays, of the training examples and of the targets, received "
+            f"{type(pair).__name__}."
+        )
+    train, targets = (_rows(array) for array in pair)
+    expected = len(source.train_ids), len(source.target_ids)
+    if (len(train), len(targets)) != expected or train.shape[1] != targets.shape[1]:
+        raise InputError(
+            f"features have shapes {train.shape} and {targets.shape}, but there are {expected[0]} "
+            f"training examples and {expected[1]} targets, in one feature space."
+        )
+    if not (np.isfinite(train).all() and np.isfinite(targets).all()):
+        raise InputError("features hold NaN or infinite values; look at what the encoder is given.")
+    return train, targets
 
 
 def similarity(train: np.ndarray, targets: np.ndarray, metric: str = "cosine") -> np.ndarray:

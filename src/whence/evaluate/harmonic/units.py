@@ -72,9 +72,9 @@ def gather(bank: Bank, output: str) -> Units:
     """All good retrainings of `bank` by mask. Raises InputError where there are too few, or masks are not
     random."""
     subsets = bank.plan.subsets
-    if subsets.design == "leaving_out":
+    if subsets.design in ("leaving_out", "given"):
         raise InputError(
-            "the bank was retrained on chosen leave-out sets, but a variance split is about random subsets; "
+            "the bank was retrained on chosen or leave-out sets, but a variance split is about random subsets; "
             "retrain "
             "with keep=0.5, or with subsets=whence.Subsets.correlated(...)."
         )

@@ -38,8 +38,8 @@ def unpack(bits: np.ndarray, n: int) -> np.ndarray:
 class Subsets:
     """A reproducible stream of training subsets.
 
-    Build one with a named constructor: `uniform`, `bernoulli`, `stratified`, `grouped`, `leaving_out`, `given`
-    or `correlated`.
+    Build one with a named constructor: `uniform`, `bernoulli`, `stratified`, `grouped`, `leaving_out`,
+    `given` or `correlated`.
 
     Attributes
     ----------

@@ -1,8 +1,8 @@
 """selection: choosing what to train on, and showing by training that the choice was good.
 
 A `Pool` holds candidates and target examples, a `Selector` scores the candidates (higher = choose first),
-`select` turns scores into exactly as many candidates as asked for, `compare_selections` trains on the choices of
-several rules and judges them by other examples of the same tasks.
+`select` turns scores into exactly as many candidates as asked for, `compare_selections` trains on the choices
+of several rules and judges them by other examples of the same tasks.
 """
 
 from whence.applications.selection.attributed import Attributed

@@ -2,8 +2,8 @@
 
 Engstrom, Feldmann, Madry 2024 (arXiv 2401.12926), section 3: with tau_{x,i} the weight of candidate i on the
 loss of target example x, the choice of k candidates that minimises the predicted mean loss takes the k
-smallest of the means over x: one sort, no interactions. Dass et al. 2025 (arXiv 2505.09603) choose clusters of
-robot demonstrations so.
+smallest of the means over x: one sort, no interactions. Dass et al. 2025 (arXiv 2505.09603) choose clusters
+of robot demonstrations so.
 """
 
 from __future__ import annotations
@@ -26,8 +26,9 @@ class Attributed(Selector):
 
     Parameters
     ----------
-    estimate : a method, or an attribution at hand. Its rows are target examples, or means over the examples of
-        a task under the task's name (``TRAK(groups=...)``, ``MAGIC(groups=...)``), which costs one row a task.
+    estimate : a method, or an attribution at hand. Its rows are target examples, or means over the examples
+        of a task under the task's name (``TRAK(groups=...)``, ``MAGIC(groups=...)``), which costs one row a
+        task.
     output : what is to become better; "loss" goes down, any other output up.
     source : what a method reads: a Bank for those that need retrainings (say on clusters,
         ``Subsets.grouped``). Default: the pool's study.

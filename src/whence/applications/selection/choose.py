@@ -41,10 +41,10 @@ def select(
         fit
     threshold : all with at least this score (with `worst`, at most)
     sizes : (n,) tokens, steps, ... of each candidate (default 1)
-    groups : (n,) labels; the candidates of a label are chosen or left together, and a group's score is that of
-        `reduce`
-    reduce : "mean": the sum of the members' scores per unit of size; "sum": their sum, the effect of the whole
-        group if scores are effects of examples, by which long groups win
+    groups : (n,) labels; the candidates of a label are chosen or left together, and a group's score is that
+        of `reduce`
+    reduce : "mean": the sum of the members' scores per unit of size; "sum": their sum, the effect of the
+        whole group if scores are effects of examples, by which long groups win
     worst : from the lowest score up, to see whether a ranking is informative at both ends
     duplicates : (n,) labels (with `groups`, the label of a group is that of its first member); at most `most`
         candidates of a label are taken: near-duplicates, or clusters among which the choice shall be spread

@@ -1,8 +1,8 @@
 """Classifier: choose what a linear classifier on n-grams takes for target text.
 
-Brown et al. 2020 (GPT-3, arXiv 2005.14165), appendix A, filter web text by such a classifier of wanted against
-raw text; Joulin et al. 2017 (fastText, arXiv 1607.01759) is the usual one, a linear model of hashed word
-n-grams; the choice of the highest scores without noise is that of the DsDm release.
+Brown et al. 2020 (GPT-3, arXiv 2005.14165), appendix A, filter web text by such a classifier of wanted
+against raw text; Joulin et al. 2017 (fastText, arXiv 1607.01759) is the usual one, a linear model of hashed
+word n-grams; the choice of the highest scores without noise is that of the DsDm release.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ class Classifier(Selector):
     """Log odds of "target text" against "pool text", by logistic regression on hashed n-grams.
 
     Texts are brought to unit length, so that length is no evidence; the two sides weigh the same. In a small
-    pool the candidates themselves are the negatives, which would push down exactly those that were trained on:
-    each half of the pool is scored by the classifier that saw the other.
+    pool the candidates themselves are the negatives, which would push down exactly those that were trained
+    on: each half of the pool is scored by the classifier that saw the other.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""compare_selections: choose by several rules under the same target examples, train on each choice, compare."""
+"""compare_selections: choose by several rules for the same target examples, train on each choice, compare."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ class _Rules:
     seed: int
 
     def choose(self, pool: Pool, scores: np.ndarray, fraction: float, draw: int, plain: bool) -> np.ndarray:
-        how: dict[str, Any] = {"fraction": fraction}
+        how: dict[str, Any] = {"reduce": self.reduce}
         if self.unit == "size":
-            how = {"budget": fraction * float(pool.sizes.sum())}
+            how["budget"] = fraction * float(pool.sizes.sum())
+        else:
+            how["fraction"] = fraction
         if self.distinct and not plain:
             how["duplicates"] = self.duplicates
-        return select(
-            scores, sizes=pool.sizes, groups=pool.groups, reduce=self.reduce, seed=self.seed + draw, **how
-        )
+        return select(scores, sizes=pool.sizes, groups=pool.groups, seed=self.seed + draw, **how)
 
 
 def compare_selections(
@@ -78,24 +78,24 @@ def compare_selections(
 
     Parameters
     ----------
-    study : its training examples are the candidates and its targets the selection half; or a `Pool` of it, with
-        sizes or groups.
-    report : a study of the same candidates whose targets are the report half. Its recipe may be another, as in
-        `SelectionFinding.verify`.
+    study : its training examples are the candidates and its targets the selection half; or a `Pool` of it,
+        with sizes or groups.
+    report : a study of the same candidates whose targets are the report half. Its recipe may be another, as
+        in `SelectionFinding.verify`.
     selectors : the rules; `Random` is added where it is missing.
     fractions : of the candidates (of groups, where the pool has some; of their size with ``unit="size"``). At
         1 everything is trained on, once for all rules.
     tasks : name -> (ids of its selection targets in `study`, ids of its report targets in `report`). A rule
         chooses for each task anew, unless it does not look at targets. Default: all of both, as one task.
-    seeds : trainings of each choice, each with a training seed of its own, and of rules that are random with a
-        draw of its own.
+    seeds : trainings of each choice, each with a training seed of its own, and of rules that are random with
+        a draw of its own.
     unit : what fractions are of: "count" or "size".
     reduce : how scores become those of groups, see `select`.
     multiples : of each fraction at which random choices are trained too, as far as the pool reaches, for
         compute multipliers.
     worst : choose also what an `Attributed` rule ranks lowest: a ranking that is informative harms there.
-    distinct : near-duplicates of a chosen candidate are passed over (by all rules but random ones); their rate
-        is reported either way.
+    distinct : near-duplicates of a chosen candidate are passed over (by all rules but random ones); their
+        rate is reported either way.
     output : of the report study that is compared: lower is better for a loss, higher for others.
     seed : of the draws and of the trainings.
     to, workers, device, progress : as in `SelectionFinding.verify`.
@@ -162,7 +162,7 @@ def _choices(
     for one in selectors:
         is_random = one.name == settings.random
         at = _with_multiples(rules.fractions, settings.multiples) if is_random else rules.fractions
-        parts: dict[str | None, Pool] = dict(pools) if one.targeted else {None: pool}
+        parts: dict[str | None, Pool] = {**pools} if one.targeted else {None: pool}
         for task, part in parts.items():
             start = perf_counter()
             scores = [
@@ -189,7 +189,7 @@ def _rate(labels: np.ndarray | None, draws: Sequence[np.ndarray]) -> float | Non
 
 
 def rows_of(choices: Sequence[Choice], tasks: Sequence[str], pool: Pool) -> tuple[SelectionRow, ...]:
-    """A row for each task and choice, nothing trained yet; choices that serve all tasks have a row in each."""
+    """A row for each task and choice, nothing trained yet; what serves all tasks has a row in each."""
     return tuple(
         SelectionRow(
             task=task,
@@ -214,9 +214,7 @@ def _rules(
     fractions: Sequence[float], seeds: int, unit: str, reduce: str, distinct: bool, seed: int
 ) -> _Rules:
     if not fractions or not all(0 < fraction <= 1 for fraction in fractions):
-        raise InputError(
-            f"fractions must be one or more shares above 0 and at most 1, received {fractions}."
-        )
+        raise InputError(f"fractions must be one or more shares above 0 and at most 1, received {fractions}.")
     if seeds < 2:
         raise InputError(
             f"seeds is {seeds}, but at least 2 trainings of each choice are needed to know the noise; 3 or "

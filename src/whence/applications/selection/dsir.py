@@ -23,9 +23,9 @@ _FLOOR = 1e-8  # added to both distributions, as in the released code
 class DSIR(Selector):
     """A random choice without replacement, by the likelihood ratio of targets to pool.
 
-    The log weight of a text is the sum over its n-grams of ``log(p_target + 1e-8) - log(p_pool + 1e-8)``, each
-    p the share of a bucket among all n-grams. Gumbel noise on top makes the k highest scores a sample of size
-    k without replacement with these weights.
+    The log weight of a text is the sum over its n-grams of ``log(p_target + 1e-8) - log(p_pool + 1e-8)``,
+    each p the share of a bucket among all n-grams. Gumbel noise on top makes the k highest scores a sample of
+    size k without replacement with these weights.
 
     The sum grows with the length of a text: it is a likelihood ratio, and fair among texts of like length.
 

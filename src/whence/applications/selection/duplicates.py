@@ -22,8 +22,8 @@ def near_duplicates(pool: Pool, threshold: float = 0.8, seed: int = 0) -> np.nda
     """(n,) int64 labels: candidates of one label are near-duplicates of each other.
 
     Texts count as such where the sets of their runs of 5 words have an estimated Jaccard similarity of
-    `threshold` or more (128 random hashes; to one member of the label, not to all). Other examples where their
-    inputs are equal. None for a study without either.
+    `threshold` or more (128 random hashes; to one member of the label, not to all). Other examples where
+    their inputs are equal. None for a study without either.
     """
     if pool.texts is not None:
         return _labels(_signatures(pool.texts, seed), threshold)
@@ -65,7 +65,9 @@ def _labels(signatures: np.ndarray, threshold: float) -> np.ndarray:
     for band in range(_BANDS):
         rows = np.ascontiguousarray(signatures[:, band * _ROWS : (band + 1) * _ROWS])
         keys = rows.view(f"V{rows.itemsize * _ROWS}").ravel()
-        _, first, inverse, counts = np.unique(keys, return_index=True, return_inverse=True, return_counts=True)
+        _, first, inverse, counts = np.unique(
+            keys, return_index=True, return_inverse=True, return_counts=True
+        )
         for i in np.flatnonzero(counts[inverse] > 1).tolist():
             j = int(first[inverse[i]])
             if i != j and (signatures[i] == signatures[j]).mean() >= threshold:

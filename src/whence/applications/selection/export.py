@@ -18,8 +18,9 @@ FORMS = (".jsonl", ".npy", ".txt")
 def write_index(path: str | os.PathLike[str], ids: np.ndarray, positions: np.ndarray | None = None) -> None:
     """Write which candidates were chosen; the ending of `path` says how.
 
-    ``.jsonl``: a line ``{"id": ..., "position": ...}`` for each (without positions, the id alone); ``.npy``: the
-    ids as one array (no pickle); ``.txt``: an id on each line. Written beside `path` and renamed into place.
+    ``.jsonl``: a line ``{"id": ..., "position": ...}`` for each (without positions, the id alone); ``.npy``:
+    the ids as one array (no pickle); ``.txt``: an id on each line. Written beside `path` and renamed into
+    place.
     """
     place = Path(path)
     if place.suffix not in FORMS:
@@ -51,8 +52,8 @@ def dataset(ids: np.ndarray, positions: np.ndarray, texts: Sequence[str] | np.nd
     if texts is not None:
         if len(texts) <= positions.max():
             raise InputError(
-                f"texts has {len(texts)} entries, but candidate number {int(positions.max())} was chosen; pass "
-                "the texts of all candidates."
+                f"texts has {len(texts)} entries, but candidate number {int(positions.max())} was chosen; "
+                "pass the texts of all candidates."
             )
         columns["text"] = [str(texts[at]) for at in positions.tolist()]
     return Dataset.from_dict(columns)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -72,7 +73,9 @@ def judged(
         statement=described(rows, found.settings, found.pool, len({c.selector for c in found.choices})),
         table=table(rows, found.settings),
         chart=chart(rows, found.settings),
-        verified=f"{trained} trainings on the choices{lost}, judged by {counts} report examples that no rule saw",
+        verified=(
+            f"{trained} trainings on the choices{lost}, judged by {counts} report examples that no rule saw"
+        ),
         meaning=meaning(found.settings),
         provenance={**found.provenance, "report": study.fingerprint, "training_seed": seed},
         rows=rows,
@@ -123,9 +126,7 @@ def _train(
 def compared(found: SelectionFinding, study: Study, losses: Losses) -> tuple[SelectionRow, ...]:
     """The rows with what was trained in them."""
     settings = found.settings
-    number = {
-        (choice.task, choice.selector, choice.fraction): i for i, choice in enumerate(found.choices)
-    }
+    number = {(choice.task, choice.selector, choice.fraction): i for i, choice in enumerate(found.choices)}
     rows = []
     for task in found.tasks:
         places = _places(study, settings, task)
@@ -135,12 +136,18 @@ def compared(found: SelectionFinding, study: Study, losses: Losses) -> tuple[Sel
             at = number.get((task, selector, fraction), number.get((None, selector, fraction)))
             return np.zeros(0) if at is None else losses[at][:, places].mean(1)
 
-        for row in (row for row in found.rows if row.task == task):
-            rows.append(_row(row, runs(row.selector, row.fraction), settings, lambda f: runs(settings.random, f)))
+        random_at = partial(runs, settings.random)
+        rows += [
+            _row(row, runs(row.selector, row.fraction), settings, random_at)
+            for row in found.rows
+            if row.task == task
+        ]
     return tuple(rows)
 
 
-def _row(row: SelectionRow, own: np.ndarray, settings: Settings, random_at) -> SelectionRow:  # type: ignore[no-untyped-def]
+def _row(
+    row: SelectionRow, own: np.ndarray, settings: Settings, random_at: Callable[[float], np.ndarray]
+) -> SelectionRow:
     if not len(own):
         return row
     better = 1.0 if lower_is_better(settings.output) else -1.0

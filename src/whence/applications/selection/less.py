@@ -37,7 +37,7 @@ _VALUES = 32_000_000  # numbers of formed gradients held at once
 
 
 class Moment(NamedTuple):
-    """The run at the end of an epoch: its weights, the optimiser's moments, the epoch's mean learning rate."""
+    """The run at the end of an epoch: its weights, the optimiser's moments, its mean learning rate."""
 
     checkpoint: Checkpoint
     moments: dict[str, Tensors]
@@ -51,14 +51,14 @@ class Less(Selector):
 
     The run trains on a random share of the candidates. At the end of each epoch a candidate's feature is the
     update that Adam would make of its gradient g, ``m' / sqrt(v' + 1e-8)`` with ``m' = b1 m + (1 - b1) g``,
-    ``v' = b2 v + (1 - b2) g^2`` from the moments m, v stored there, without bias correction; a target's is its
-    plain gradient. Both are projected at random and brought to unit length. Scores are means over the examples
-    of a subtask, and the largest over subtasks.
+    ``v' = b2 v + (1 - b2) g^2`` from the moments m, v stored there, without bias correction; a target's is
+    its plain gradient. Both are projected at random and brought to unit length. Scores are means over the
+    examples of a subtask, and the largest over subtasks.
 
     Differences from the release: the whole network trains, with the study's recipe, in place of adapters of
-    rank 128 and AdamW at 2e-5; the projection is this library's (random signs in random places; a dense one of
-    8,192 dimensions would cost as much as many trainings on a CPU). With SGD there are no second moments and
-    the plain gradient is taken, as the release does for its "sgd".
+    rank 128 and AdamW at 2e-5; the projection is this library's (random signs in random places; a dense one
+    of 8,192 dimensions would cost as much as many trainings on a CPU). With SGD there are no second moments
+    and the plain gradient is taken, as the release does for its "sgd".
 
     Parameters
     ----------
@@ -144,9 +144,7 @@ def warm_up(pool: Pool, share: float, epochs: int, seed: int = 0, device: str | 
             rates = [recipe.schedule.factor(t, total) for t in range(done - each, done)]
             tensors = {k: v.clone() for k, v in {**state.parameters, **state.buffers}.items()}
             name = f"epoch {done // each}"
-            moments = {
-                name: {k: v.clone() for k, v in one.items()} for name, one in state.moments.items()
-            }
+            moments = {name: {k: v.clone() for k, v in one.items()} for name, one in state.moments.items()}
             rate = recipe.optimizer.lr * float(np.mean(rates))
             found.append(Moment(Checkpoint(name, lambda: tensors), moments, rate))
 

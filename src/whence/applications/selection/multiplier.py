@@ -45,7 +45,7 @@ class ComputeMultiplier(Result):
 
 
 def compute_multiplier(
-    random: Mapping[float, Sequence[float]], losses: Sequence[float], seed: int = 0
+    random: Mapping[float, Sequence[float] | np.ndarray], losses: Sequence[float] | np.ndarray, seed: int = 0
 ) -> ComputeMultiplier:
     """The multiple of compute at which random choices reach the mean of `losses`.
 

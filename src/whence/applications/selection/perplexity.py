@@ -1,7 +1,7 @@
 """Perplexity filter: choose by how surprised a model is that was trained on other candidates.
 
-Wenzek et al. 2020 (CCNet, arXiv 1911.00359) keep the lowest perplexities; Marion et al. 2023 (arXiv 2309.04564)
-compare low, middle and high and find the middle best for pre-training.
+Wenzek et al. 2020 (CCNet, arXiv 1911.00359) keep the lowest perplexities; Marion et al. 2023 (arXiv
+2309.04564) compare low, middle and high and find the middle best for pre-training.
 """
 
 from __future__ import annotations

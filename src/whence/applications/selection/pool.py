@@ -26,8 +26,8 @@ class Pool:
     targets : ids of those of the study's targets that count (default: all).
     task : a name for these targets.
     sizes : (n,) cost of each candidate, in tokens, steps or whatever a budget is given in (default: 1 each).
-    groups : (n,) a label for each candidate; candidates of one label (the steps of a trajectory, the rows of a
-        document) are chosen or left together.
+    groups : (n,) a label for each candidate; candidates of one label (the steps of a trajectory, the rows of
+        a document) are chosen or left together.
 
     Raises
     ------

@@ -24,8 +24,8 @@ class SemanticDeduplication(Selector):
 
     Embeddings are clustered by k-means; within a cluster candidates are gone through from the farthest from
     the centre to the nearest, and one is dropped if its cosine similarity to an earlier one is above
-    `threshold` (whether or not that one was dropped itself, as released). Those dropped come after the others,
-    least redundant first, so that a choice may be larger than what is kept.
+    `threshold` (whether or not that one was dropped itself, as released). Those dropped come after the
+    others, least redundant first, so that a choice may be larger than what is kept.
 
     Parameters
     ----------

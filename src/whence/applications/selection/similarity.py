@@ -1,7 +1,7 @@
 """Similarity: choose what looks like the target examples in some feature space.
 
-The representation-based baseline of the selection papers (Xia et al. 2024, arXiv 2402.04333, section 5): cosine
-similarity of embeddings, averaged over the target examples or that of the nearest one.
+The representation-based baseline of the selection papers (Xia et al. 2024, arXiv 2402.04333, section 5):
+cosine similarity of embeddings, averaged over the target examples or that of the nearest one.
 """
 
 from __future__ import annotations

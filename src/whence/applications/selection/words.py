@@ -32,19 +32,21 @@ def described(rows: Sequence[SelectionRow], settings: Settings, pool: Pool, rule
         best = max(mine, key=lambda row: row.ahead or 0.0)
         times = "" if best.multiplier is None else f", compute multiplier {best.multiplier}"
         parts.append(
-            f"{task}: {best.selector}, {with_interval(best.ahead or 0.0, best.ahead_interval)} ahead of random "
-            f"in mean {settings.output}{times}"
+            f"{task}: {best.selector}, {with_interval(best.ahead or 0.0, best.ahead_interval)} ahead of "
+            f"random in mean {settings.output}{times}"
         )
     if not parts:
-        return f"trained on {rules} choices of {pool.n:,} candidates, none of which can be held against random"
+        return (
+            f"trained on {rules} choices of {pool.n:,} candidates, none of which can be held against random"
+        )
     return f"best at {share:.3g} of {pool.n:,} candidates, of {rules} rules: {'; '.join(parts)}"
 
 
 def meaning(settings: Settings) -> str:
     """Sign, units and intervals."""
     return (
-        f"Means of the {settings.output} over report examples. Ahead: positive = better than random choices of "
-        "the same fraction. Intervals are 95 %, over trainings, the report examples taken as given. A "
+        f"Means of the {settings.output} over report examples. Ahead: positive = better than random choices "
+        "of the same fraction. Intervals are 95 %, over trainings, the report examples taken as given. A "
         "multiplier of 3 = random choices need three times the compute to be as good. The best of several "
         "rules looks better than it is; verify with another seed repeats the comparison."
     )
@@ -85,7 +87,9 @@ def chart(rows: Sequence[SelectionRow], settings: Settings, task: str | None = N
             shortest = min(map(len, losses))
             values = np.mean([one[:shortest] for one in losses], 0)
             middle = float(values.mean())
-            points.append((fraction, middle, *(mean_interval(values)[1] if shortest > 1 else (middle, middle))))
+            points.append(
+                (fraction, middle, *(mean_interval(values)[1] if shortest > 1 else (middle, middle)))
+            )
         x, y, low, high = zip(*points, strict=True)
         series.append(Series(name, x, y, low=low, high=high))
     if not series:

@@ -74,9 +74,8 @@ def gather(bank: Bank, output: str) -> Units:
     subsets = bank.plan.subsets
     if subsets.design in ("leaving_out", "given"):
         raise InputError(
-            "the bank was retrained on chosen or leave-out sets, but a variance split is about random subsets; "
-            "retrain "
-            "with keep=0.5, or with subsets=whence.Subsets.correlated(...)."
+            "the bank was retrained on chosen or leave-out sets, but a variance split is about random "
+            "subsets; retrain with keep=0.5, or with subsets=whence.Subsets.correlated(...)."
         )
     units = of_sample(bank.select(None, output), subsets)
     if units.families < FEWEST_MASKS:

@@ -18,7 +18,8 @@ class Selector(abc.ABC):
     Attributes
     ----------
     name : what it is called in tables; unique in a comparison.
-    needs : what `scores` reads of the study, of: inputs, labels, texts, training.
+    needs : what `scores` reads of the study, of: inputs, answers, texts, training (see
+        `whence.methods.base.Method`).
     targeted : whether the scores depend on the target examples.
     random : whether the scores depend on the seed beyond the noise of training: such a rule is drawn anew for
         each seed of a comparison.

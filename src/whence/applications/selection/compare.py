@@ -162,8 +162,8 @@ def _choices(
     for one in selectors:
         is_random = one.name == settings.random
         at = _with_multiples(rules.fractions, settings.multiples) if is_random else rules.fractions
-        parts: dict[str | None, Pool] = {**pools} if one.targeted else {None: pool}
-        for task, part in parts.items():
+        parts = list(pools.items()) if one.targeted else [(None, pool)]
+        for task, part in parts:
             start = perf_counter()
             scores = [
                 scores_of(one, part, rules.seed + draw) for draw in range(rules.seeds if one.random else 1)

@@ -75,7 +75,7 @@ class Less(Selector):
     subtasks: Mapping[str, Sequence[Any]] | None = None
     device: str | None = None
     name: str = "LESS"
-    needs: ClassVar[tuple[str, ...]] = ("inputs", "labels", "training")
+    needs: ClassVar[tuple[str, ...]] = ("inputs", "answers", "training")
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1 or self.epochs < 1 or self.projection < 1:

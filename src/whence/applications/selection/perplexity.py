@@ -35,7 +35,7 @@ class Perplexity(Selector):
     keep: Literal["low", "middle", "high"] = "middle"
     pairs: int = 1
     name: str = "perplexity"
-    needs: ClassVar[tuple[str, ...]] = ("inputs", "labels", "training")
+    needs: ClassVar[tuple[str, ...]] = ("inputs", "answers", "training")
     targeted: ClassVar[bool] = False
 
     def __post_init__(self) -> None:

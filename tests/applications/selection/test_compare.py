@@ -208,7 +208,7 @@ def test_choices_by_one_learner_may_be_judged_by_another():
     rules = [Attributed(GradDot(3), name="gradients")]
     found = compare_selections(study, judge, rules, (0.25,), seeds=5, workers=0)
     best, worst = (found.positions(name) for name in ("gradients", "gradients, worst"))
-    assert wrong[best].mean() < 0.25 and wrong[worst].mean() > 0.6  # of all, 0.4 are
+    assert wrong[best].mean() < 0.25 and wrong[worst].mean() > 0.5  # of all, 0.4 are
     assert found.row("gradients").ahead_interval[0] > 0 > found.row("gradients, worst").ahead_interval[1]
     assert found.provenance["study"] != found.provenance["report"]
 
@@ -246,6 +246,7 @@ def test_without_datasets_it_says_what_to_install(monkeypatch, found):
 @pytest.mark.parametrize(
     "how, words",
     [
+        ({"selectors": []}, "selectors is empty"),
         ({"selectors": [known(), known()]}, "must have names that differ"),
         ({"selectors": [known(name="random")]}, "must have names that differ"),
         ({"fractions": ()}, "fractions must be one or more shares"),

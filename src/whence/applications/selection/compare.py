@@ -103,14 +103,15 @@ def compare_selections(
 
     Raises
     ------
-    InputError : no or repeated selectors, fractions outside (0, 1], a task without examples or with unknown
-        ids, report examples that are also selection examples or candidates, other candidates in `report`, an
-        output that is not recorded, too few distinct candidates, scores that are not finite.
+    InputError : no selectors or repeated names, fractions outside (0, 1], a task without examples or with
+        unknown ids, report examples that are also selection examples or candidates, other candidates in
+        `report`, an output that is not recorded, too few distinct candidates, scores that are not finite.
     """
     pool = study if isinstance(study, Pool) else Pool(study)
     rules = _rules(fractions, seeds, unit, reduce, distinct, seed)
     random = next((one.name for one in selectors if isinstance(one, Random)), None)
     wanted = list(selectors) if random else [Random(), *selectors]
+    _check_names(selectors)
     _check_names(wanted)
     _check_multiples(multiples)
     pairs = {pool.task: (pool.target_ids.tolist(), None)} if tasks is None else _tasks(tasks)
@@ -226,6 +227,8 @@ def _rules(
 
 
 def _check_names(selectors: Sequence[Selector]) -> None:
+    if not selectors:
+        raise InputError("selectors is empty; pass at least one rule to choose by.")
     names = [one.name for one in selectors]
     if len(set(names)) < len(names):
         raise InputError(f"the rules must have names that differ, received {names}; rename one by name=.")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,12 @@ def write_index(path: str | os.PathLike[str], ids: np.ndarray, positions: np.nda
             lines = map(json.dumps, rows)
         beside.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
     os.replace(beside, place)
+
+
+def file_name(task: str | None, selector: str) -> str:
+    """A rule's name (with that of its task) as a file's, without an ending."""
+    words = selector if task is None else f"{task} {selector}"
+    return re.sub(r"[^\w.+=-]+", "-", words).strip("-")
 
 
 def dataset(ids: np.ndarray, positions: np.ndarray, texts: Sequence[str] | np.ndarray | None) -> Any:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from whence.applications.applied import Applied
-from whence.applications.selection.export import dataset, write_index
+from whence.applications.selection.export import dataset, file_name, write_index
 from whence.applications.selection.multiplier import ComputeMultiplier
 from whence.applications.selection.pool import Pool
 from whence.errors import InputError
@@ -159,6 +160,17 @@ class SelectionFinding(Applied):
         """Write a choice as a plain index file; see `whence.applications.selection.write_index`."""
         chosen = self.positions(selector, fraction, task, draw)
         write_index(path, self.pool.ids[chosen], chosen)
+
+    def export_all(self, folder: str | os.PathLike[str]) -> list[Path]:
+        """Write the first draw of every choice to a folder as ``[TASK-]RULE-FRACTION.jsonl``; the paths."""
+        place = Path(folder)
+        place.mkdir(parents=True, exist_ok=True)
+        written = []
+        for choice in self.choices:
+            at = choice.draws[0]
+            written.append(place / f"{file_name(choice.task, choice.selector)}-{choice.fraction:g}.jsonl")
+            write_index(written[-1], self.pool.ids[at], at)
+        return written
 
     def to_dataset(
         self,

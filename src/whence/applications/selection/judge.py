@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from whence.applications.selection.export import file_name
 from whence.applications.selection.finding import Choice, SelectionFinding, SelectionRow, Settings
 from whence.applications.selection.multiplier import compute_multiplier
 from whence.applications.selection.pool import Pool, check_apart, contents
@@ -92,7 +92,7 @@ def _train(
     banks: dict[tuple[str | None, str], list[int]] = {}
     for number, choice in enumerate(choices):
         banks.setdefault((choice.task, choice.selector), []).append(number)
-    paths = {key: folder / _file_name(*key) for key in banks}
+    paths = {key: folder / f"{file_name(*key)}.zarr" for key in banks}
     if len(set(paths.values())) < len(paths):
         raise InputError("two rules or tasks have names that give one file name; rename one by name=.")
     found: Losses = {}
@@ -182,8 +182,3 @@ def _places(report: Study, settings: Settings, task: str) -> np.ndarray:
         what = f"{unknown[0]!r} is no target of the report study" if unknown else "it has none"
         raise InputError(f"task {task!r} needs report examples that are targets of the report study; {what}.")
     return np.array([place[identity] for identity in ids])
-
-
-def _file_name(task: str | None, selector: str) -> str:
-    words = selector if task is None else f"{task} {selector}"
-    return re.sub(r"[^\w.+=-]+", "-", words).strip("-") + ".zarr"

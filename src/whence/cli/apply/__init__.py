@@ -13,6 +13,7 @@ from whence.cli.apply import (
     leakage,
     linearity,
     mislabels,
+    select,
     support,
     unlearn,
 )
@@ -31,4 +32,5 @@ app.command("keep")(keep.keep)
 app.command("mislabels")(mislabels.mislabels)
 app.command("compare")(compare.compare)
 app.command("backdoor")(backdoor.backdoor)
+app.command("select")(select.select)
 app.command("unlearn")(unlearn.unlearn)

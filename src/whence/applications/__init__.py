@@ -26,6 +26,7 @@ from whence.applications.pixel_matches import best_matches, pixel_correlation, p
 from whence.applications.planting import Pair, Planted, plant_duplicates
 from whence.applications.recipe_comparison import RecipeComparison
 from whence.applications.residuals import Direction
+from whence.applications.selection import SelectionFinding, compare_selections
 from whence.applications.support import support
 from whence.applications.support_finding import Certified, Support
 from whence.applications.support_search import TargetSupport
@@ -74,6 +75,7 @@ __all__ = [
     "RankingScore",
     "Recovery",
     "RecipeComparison",
+    "SelectionFinding",
     "Support",
     "SupportComparison",
     "Suspect",
@@ -84,6 +86,7 @@ __all__ = [
     "calibrate",
     "certify",
     "challenge_score",
+    "compare_selections",
     "compare_support",
     "compare_recipes",
     "feature_effects",

@@ -88,6 +88,7 @@ def test_random_choices_are_drawn_anew_and_trained_at_the_multiples(found):
 def test_what_it_says(found):
     found, _ = found
     assert "best at 0.1 of 40 candidates, of 3 rules: targets: known" in found.statement
+    assert found.table.rows[5][0] == "everything" and "everything" in str(found)
     assert "30 trainings on the choices, judged by 6 report examples that no rule saw" in found.verified
     json.dumps(found.to_dict(), allow_nan=False)
     assert len(found.table.rows) == len(found.rows) and "compute multiplier" in str(found)
@@ -200,7 +201,7 @@ def test_near_duplicates_are_reported_and_passed_over_if_asked():
 def test_choices_by_one_learner_may_be_judged_by_another():
     study, report, wrong = noisy_studies()
     judge = Study.from_estimator(
-        LogisticRegression(C=100.0),
+        LogisticRegression(C=0.1),
         (report.train_inputs, report.train_labels),
         (report.target_inputs, report.target_labels),
         outputs=["loss"],

@@ -70,6 +70,13 @@ def test_scores_are_those_of_the_release():
     np.testing.assert_allclose(scores_of(RULE, pool, 3), by_hand(pool, RULE, 3).mean(1), atol=2e-5)
 
 
+def test_another_seed_is_another_warm_up():
+    pool = Pool(study())
+    first, second = scores_of(RULE, pool, 0), scores_of(RULE, pool, 1)
+    assert not np.allclose(first, second)
+    np.testing.assert_array_equal(scores_of(RULE, pool, 0), first)
+
+
 def test_with_sgd_the_plain_gradient_is_taken():
     pool = Pool(study(whence.SGD(lr=0.1, momentum=0.9)))
     expected = by_hand(pool, RULE, 0, adam=False).mean(1)

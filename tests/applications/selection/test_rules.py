@@ -191,6 +191,12 @@ def test_attributions_in_another_order_are_put_in_the_pool_s(pool):
     )
 
 
+def test_attributions_on_disk_are_read_a_row_at_a_time(pool, tmp_path):
+    attribution().save(tmp_path / "scores")
+    stored = Attributed.given(Attribution.load(tmp_path / "scores"))
+    np.testing.assert_allclose(scores_of(stored, pool), -WEIGHT.mean(0), rtol=1e-5, atol=1e-7)
+
+
 def test_rows_may_be_means_over_tasks(pool):
     tasks = attribution(WEIGHT[:2], target_ids=["songs", "sums"])
     part = pool.only([0, 1], "sums")

@@ -86,7 +86,7 @@ class Less(Selector):
 
     def scores(self, pool: Pool, seed: int = 0) -> np.ndarray:
         """(n,) in [-1, 1]."""
-        similar = pool.remember(self, lambda: self._all_targets(pool, seed))
+        similar = pool.remember(self, lambda: self._all_targets(pool, seed), seed)
         groups = self._subtasks(pool)
         means = torch.stack([similar[:, index].mean(1) for index in groups], 1)
         return means.max(1).values.double().numpy()

@@ -100,9 +100,10 @@ class Pool:
         texts = self.study.target_texts
         return None if texts is None else texts[self.target_index]
 
-    def remember(self, owner: Any, make: Callable[[], Any]) -> Any:
-        """What `make` returned the first time it was asked for by `owner`: shared by all pools of `only`."""
-        key = id(owner)
+    def remember(self, owner: Any, make: Callable[[], Any], seed: int = 0) -> Any:
+        """What `make` returned the first time it was asked for by `owner` with this seed: shared by all pools
+        of `only`."""
+        key = id(owner), seed
         if key not in self._remembered:
             self._remembered[key] = owner, make()  # the owner is kept, so that its id stays its own
         return self._remembered[key][1]

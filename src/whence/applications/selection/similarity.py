@@ -59,4 +59,4 @@ def features_of(
     if features is None:
         features = words() if pool.texts is not None else "penultimate"
     chosen = features
-    return pool.remember(owner, lambda: feature_pair(pool.study, chosen, seed))
+    return pool.remember(owner, lambda: feature_pair(pool.study, chosen, seed), seed)

@@ -62,7 +62,7 @@ def table(rows: Sequence[SelectionRow], settings: Settings) -> Table:
     lines = [
         (
             *((row.task,) if several else ()),
-            row.selector,
+            row.selector if row.fraction < 1 else "everything",
             row.fraction,
             round(row.chosen),
             None if row.duplicates is None else f"{row.duplicates:.1%}",

@@ -201,13 +201,13 @@ def test_near_duplicates_are_reported_and_passed_over_if_asked():
 def test_choices_by_one_learner_may_be_judged_by_another():
     study, report, wrong = noisy_studies()
     judge = Study.from_estimator(
-        LogisticRegression(C=0.1),
+        LogisticRegression(),
         (report.train_inputs, report.train_labels),
         (report.target_inputs, report.target_labels),
         outputs=["loss"],
     )
     rules = [Attributed(GradDot(3), name="gradients")]
-    found = compare_selections(study, judge, rules, (0.25,), seeds=5, workers=0)
+    found = compare_selections(study, judge, rules, (0.4,), seeds=5, multiples=(), workers=0)
     best, worst = (found.positions(name) for name in ("gradients", "gradients, worst"))
     assert wrong[best].mean() < 0.25 and wrong[worst].mean() > 0.5  # of all, 0.4 are
     assert found.row("gradients").ahead_interval[0] > 0 > found.row("gradients, worst").ahead_interval[1]

@@ -18,7 +18,7 @@ from whence.applications.selection import (
 )
 from whence.attribution import Attribution
 from whence.errors import InputError
-from whence.methods import GradDot
+from whence.methods import Datamodel, GradDot
 from whence.study import Study
 
 N, T = 40, 6
@@ -185,6 +185,26 @@ def test_groups_and_sizes_come_with_the_pool(studies):
     by_size = compare_selections(pool, None, [known()], (0.2, 1.0), unit="size")
     assert by_size.row("known", 0.2).size <= 0.2 * sizes.sum() < by_size.row("known", 0.2).size + 12
     assert by_size.row("random", 1.0).size == sizes.sum()
+
+
+def test_clusters_by_regression_on_retrainings(tmp_path):
+    """The estimator of DataMIL: a ridge regression on subsets of whole clusters."""
+    groups = np.arange(N) // 5
+    effect = np.random.default_rng(3).permutation(np.linspace(-1, 1, 8))
+
+    def train(mask, seed):
+        kept = np.bincount(groups, mask) > 0
+        return 1 - effect @ kept + 0.1 * np.random.default_rng(seed).normal(size=T)
+
+    study = study_of(train)
+    design = whence.Subsets.grouped(groups, 0.5)
+    bank = whence.retrain(study, 120, subsets=design, to=tmp_path / "bank", workers=0, progress=False)
+    rule = Attributed(Datamodel("ridge"), source=bank)
+    found = compare_selections(Pool(study, groups=groups), None, [rule], (0.25,))
+    assert set(groups[found.positions("datamodel")]) == set(np.argsort(-effect)[:2])
+    assert set(groups[found.positions("datamodel, worst")]) == set(np.argsort(effect)[:2])
+    by_sum = compare_selections(Pool(study, groups=groups), None, [rule], (0.25,), reduce="sum")
+    np.testing.assert_array_equal(by_sum.positions("datamodel"), found.positions("datamodel"))
 
 
 def test_near_duplicates_are_reported_and_passed_over_if_asked():

@@ -5,9 +5,10 @@ import torch
 from torch import nn
 
 import whence
-from whence.applications.selection import Attributed, Pool, scores_of, select
-from whence.methods import GradDot
+from whence.applications.selection import Attributed, Less, Perplexity, Pool, scores_of, select
+from whence.methods import TRAK, GradDot
 from whence.study import Study
+from whence.study.variants import with_train
 
 LENGTH, VOCABULARY = 16, 6
 SHORT = 4
@@ -52,6 +53,25 @@ def chosen_lengths(loss):
     study = Study(sequences(120, rng), sequences(20, rng), recipe, outputs=["loss"])
     scores = scores_of(Attributed(GradDot(2)), Pool(study))
     return (select(scores, fraction=0.25) % 2 == 1).mean()  # share of long rows
+
+
+def test_rules_that_train_take_a_loss_of_the_recipe_s_own():
+    rng = np.random.default_rng(0)
+    recipe = whence.Recipe(
+        model=Tokens, epochs=4, batch_size=10, optimizer=whence.Adam(0.02), loss=normalised
+    )
+    study = Study(sequences(120, rng), sequences(20, rng), recipe, outputs=["loss"])
+    x, y = study.train_inputs.copy(), study.train_answers.copy()
+    junk = rng.random(120) < 0.3
+    y[junk] = rng.integers(0, VOCABULARY, (junk.sum(), LENGTH))
+    pool = Pool(with_train(study, (x, y)))
+    for rule in (
+        Less(share=0.5, projection=128),
+        Perplexity("low"),
+        Attributed(TRAK(2, groups={"all": range(20)})),
+    ):
+        chosen = select(scores_of(rule, pool.only(range(20), "all")), fraction=0.3)
+        assert junk[chosen].mean() < 0.15, rule.name
 
 
 def test_only_sums_over_tokens_choose_by_length():

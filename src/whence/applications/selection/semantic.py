@@ -49,14 +49,14 @@ class SemanticDeduplication(Selector):
 
     def scores(self, pool: Pool, seed: int = 0) -> np.ndarray:
         """(n,) above 0 for those kept, uniform; below 0 for those dropped."""
-        redundancy = self.redundancy(pool)
+        redundancy = pool.remember(self, lambda: self.redundancy(pool))
         kept = redundancy <= self.threshold
         return np.where(kept, 1 - np.random.default_rng(seed).random(pool.n), -1 - redundancy)
 
     def redundancy(self, pool: Pool) -> np.ndarray:
         """(n,) largest cosine similarity to a candidate of the same cluster that comes before it; -1 for the
         first."""
-        train, _ = features_of(pool, self, self.features, 0)
+        train, _ = features_of(pool, self.features, 0)
         unit = train / np.maximum(np.linalg.norm(train, axis=1, keepdims=True), 1e-12)
         found = np.full(pool.n, -1.0)
         for members in _clusters(unit, self.clusters or max(1, round(pool.n**0.5))):

@@ -1,6 +1,6 @@
 """Similarity: choose what looks like the target examples in some feature space.
 
-The representation-based baseline of the selection papers (Xia et al. 2024, arXiv 2402.04333, section 5):
+The representation-based baseline that selection papers compare with (Xia et al. 2024, arXiv 2402.04333):
 cosine similarity of embeddings, averaged over the target examples or that of the nearest one.
 """
 
@@ -42,7 +42,7 @@ class Similarity(Selector):
 
     def scores(self, pool: Pool, seed: int = 0) -> np.ndarray:
         """(n,) in [-1, 1]; `seed` is that of the network whose features are taken."""
-        train, targets = features_of(pool, self, self.features, seed)
+        train, targets = features_of(pool, self.features, seed)
         targets = targets[pool.target_index]
         over = np.mean if self.reduce == "mean" else np.max
         parts = [
@@ -52,11 +52,10 @@ class Similarity(Selector):
         return np.concatenate(parts)
 
 
-def features_of(
-    pool: Pool, owner: Selector, features: Features | None, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Features (n, d) of the candidates and (targets of the study, d), computed once for all tasks."""
-    if features is None:
-        features = words() if pool.texts is not None else "penultimate"
-    chosen = features
+def features_of(pool: Pool, features: Features | None, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Features (n, d) of the candidates and (targets of the study, d), computed once for all tasks and for
+    all rules that read the same."""
+    default = words() if pool.texts is not None else "penultimate"
+    chosen = default if features is None else features
+    owner = feature_pair if features is None else features
     return pool.remember(owner, lambda: feature_pair(pool.study, chosen, seed), seed)

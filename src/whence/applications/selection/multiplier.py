@@ -15,6 +15,11 @@ from whence.errors import InputError
 from whence.evaluate.result import Result
 
 _DRAWS = 4000
+# Runs that the common spread counts for, beside those of a mean itself. With 3 runs of each and noise that is
+# equal or falls with the square root of compute, 95 % intervals then cover in 95 to 98 % of simulated cases
+# (multipliers 1.5, 3 and 7, 1,000 cases each); with 0 in 98 to 100 %, half as wide again; with 4 in 92 to
+# 98 %.
+_COMMON = 2
 
 
 @dataclass(frozen=True)
@@ -51,8 +56,8 @@ def compute_multiplier(
 
     The mean loss of random choices is made non-increasing in compute (isotonic regression, weighted by the
     numbers of runs) and interpolated linearly in the logarithm of compute; where it is flat, the smaller
-    multiple counts. The interval takes each mean as known up to Student's t with its own spread, so few runs
-    make it wide.
+    multiple counts. The interval takes each mean as known up to Student's t, with its own variance moderated
+    by the mean variance of all (Smyth 2004): a few runs tell little of their own spread.
 
     Parameters
     ----------
@@ -79,8 +84,9 @@ def compute_multiplier(
         )
     rng = np.random.default_rng(seed)
     counts = np.array([len(one) for one in runs], np.float64)
-    curve = np.stack([_means(one, rng) for one in runs], 1)
-    level = _means(own, rng)
+    common = float(np.mean([one.var(ddof=1) for one in (*runs, own)]))
+    curve = np.stack([_means(one, common, rng) for one in runs], 1)
+    level = _means(own, common, rng)
     found = _reached(_decreasing(curve, counts), np.log(multiples), level)
     low, high = np.quantile(found[1:], [0.025, 0.975], method="nearest")
     three = np.array([found[0], low, high])
@@ -96,10 +102,12 @@ def compute_multiplier(
     )
 
 
-def _means(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _means(values: np.ndarray, common: float, rng: np.random.Generator) -> np.ndarray:
     """(1 + draws,) the mean, and draws of what it may be."""
-    spread = values.std(ddof=1) / len(values) ** 0.5
-    return values.mean() + spread * np.r_[0.0, rng.standard_t(len(values) - 1, _DRAWS)]
+    freedom = len(values) - 1
+    variance = (freedom * values.var(ddof=1) + _COMMON * common) / (freedom + _COMMON)
+    spread = (variance / len(values)) ** 0.5
+    return values.mean() + spread * np.r_[0.0, rng.standard_t(freedom + _COMMON, _DRAWS)]
 
 
 def _decreasing(curve: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -59,5 +59,7 @@ class Perplexity(Selector):
         study = with_outputs(self_targets(pool.study), ["loss"])
         total = np.zeros(pool.n)
         for mask, run in zip(masks, study.trainer().train(masks, np.arange(len(masks)) + seed), strict=True):
+            if run.error is not None:
+                raise InputError(f"a training for {self.name} failed: {run.error}")
             total += np.where(mask, 0.0, run.outputs["loss"])
         return total / self.pairs

@@ -261,3 +261,20 @@ def test_a_finite_plan_ends():
 def test_bad_plans_get_one_sentence(options, says):
     with pytest.raises(InputError, match=says):
         Plan(designs()["uniform"], **options)
+
+
+def test_given_masks_are_checked_and_kept_small():
+    masks = np.random.default_rng(0).random((3, 1000)) < 0.1
+    subsets = Subsets.given(masks)
+    np.testing.assert_array_equal(subsets.masks(range(3)), masks)
+    assert subsets.count == 3 and subsets.keep == pytest.approx(masks.mean())
+    assert len(json.dumps(subsets.spec())) < 3 * 200  # 1,000 bits are 125 bytes, 168 letters
+    assert Subsets.given(np.ones((1, 5), bool)).mask(0).all()  # all of it is a subset too
+    with pytest.raises(InputError, match="smaller than 3"):
+        subsets.mask(3)
+    with pytest.raises(InputError, match="masks must be boolean of shape"):
+        Subsets.given(masks.astype(int))
+    with pytest.raises(InputError, match="masks must be boolean of shape"):
+        Subsets.given(masks[0])
+    with pytest.raises(InputError, match="mask 1 keeps no training example"):
+        Subsets.given(np.array([[True, False], [False, False]]))

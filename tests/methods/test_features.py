@@ -9,7 +9,8 @@ from tests.training.studies import study as tiny
 from whence import methods
 from whence.errors import InputError
 from whence.methods import encoders
-from whence.methods.similarity import exemplar_svm
+from whence.methods.similarity import exemplar_svm, similarity
+from whence.study import Study
 from whence.training import features, train
 from whence.training.contrastive import nt_xent, pretrain, view
 from whence.training.data import Resident
@@ -132,3 +133,24 @@ def test_what_contrastive_pretraining_refuses():
     flat = tiny(x=np.random.default_rng(0).random((47, 64), dtype=np.float32))
     with pytest.raises(InputError, match="needs a study of images"):
         pretrain(flat)
+
+
+def texts_only(train, targets):
+    study = Study.from_function(lambda mask, seed: [0.0] * len(targets), n=len(train), targets=len(targets))
+    study.train_texts, study.target_texts = np.array(train), np.array(targets)
+    return study
+
+
+def test_words_of_texts():
+    train = ["a red fish swam", "the red fish swam home", "two old trees fell", "old trees fell twice"] * 3
+    study = texts_only(train, ["red fish swam", "trees fell", "quite unknown"])
+    rows, queries = encoders.words(2)(study)
+    assert rows.shape == (12, 2) and queries.shape == (3, 2) and rows.dtype == np.float32
+    likeness = similarity(rows, queries)
+    assert (likeness[0].reshape(3, 4)[:, :2] > 0.9).all() and (likeness[0].reshape(3, 4)[:, 2:] < 0.2).all()
+    assert (likeness[1].reshape(3, 4)[:, 2:] > 0.9).all() and not queries[2].any()
+    # targets do not take part in the fit
+    other, _ = encoders.words(2)(texts_only(train, ["entirely other words"]))
+    np.testing.assert_allclose(np.abs(other), np.abs(rows), atol=1e-5)
+    with pytest.raises(InputError, match="a text encoder needs texts"):
+        encoders.words()(Study.from_function(lambda mask, seed: [0.0], n=4, targets=1))

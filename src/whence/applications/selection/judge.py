@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,10 +18,12 @@ from whence.applications.selection.finding import Choice, SelectionFinding, Sele
 from whence.applications.selection.multiplier import compute_multiplier
 from whence.applications.selection.pool import Pool, check_apart, contents
 from whence.applications.selection.words import chart, described, meaning, table
+from whence.bank import Bank
 from whence.errors import InputError
 from whence.evaluate.intervals import mean_interval, welch
 from whence.evaluate.removals import FRESH
-from whence.subsets import Subsets
+from whence.provenance import usable_cores
+from whence.subsets import Plan, Subsets
 
 if TYPE_CHECKING:
     from whence.study import Study
@@ -88,6 +90,7 @@ def _train(
 ) -> Losses:  # fmt: skip
     """A bank for each rule and task: a rule that is added later trains alone."""
     from whence.retraining import retrain  # the executor stack loads only where something is trained
+    from whence.retraining.sizing import choose_block
 
     banks: dict[tuple[str | None, str], list[int]] = {}
     for number, choice in enumerate(choices):
@@ -96,6 +99,7 @@ def _train(
     if len(set(paths.values())) < len(paths):
         raise InputError("two rules or tasks have names that give one file name; rename one by name=.")
     found: Losses = {}
+    engine: dict[str, Any] | None = None
     for key, numbers in banks.items():
         masks, owner = [], []
         for number in numbers:
@@ -104,18 +108,26 @@ def _train(
                 mask[draw] = True
                 masks.append(mask)
                 owner.append(number)
+        plan = Plan(Subsets.given(np.stack(masks)), validation=0.0, held_out=0.0, seed=seed + FRESH)
+        if engine is not None and not paths[key].exists():
+            # how to train was measured for the first bank; measuring costs as much as a short training
+            block = choose_block(
+                len(masks), engine["seconds_per_model"], usable_cores(), engine.get("stack", 1)
+            )
+            Bank.create(paths[key], study, plan, block=block, engine=engine)
         bank = retrain(
             study,
             len(masks),
-            subsets=Subsets.given(np.stack(masks)),
-            validation=0.0,
-            held_out=0.0,
-            seed=seed + FRESH,
+            subsets=plan.subsets,
+            validation=plan.validation,
+            held_out=plan.held_out,
+            seed=plan.seed,
             to=paths[key],
             workers=workers,
             device=device,
             progress=progress,
         )
+        engine = bank.engine
         sample = bank.select("train", settings.output)
         of_row = np.array(owner)[sample.mask_index]
         for number in numbers:

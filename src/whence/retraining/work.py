@@ -105,7 +105,7 @@ def measure(study: Study, device: str | None, plan: Any) -> tuple[dict[str, Any]
     engine: dict[str, Any] = {"driver": "loop", "stack": 1}
     trainer = study.trainer(device)
     if type(trainer).choose is not Trainer.choose:
-        engine = trainer.choose(masks, first.seed)
+        engine = trainer.choose(masks, first.seed, plan.count)
         trainer = study.trainer(device, engine=engine)
     known: dict[int, Retrained] = {}
     stack = engine["stack"]

@@ -33,12 +33,13 @@ class Trainer(ABC):
     """Trains a study's model on masks. A retraining is a function of ``(mask, seed)`` alone, bit for bit on
     one kind of device, whatever other retrainings it is computed with."""
 
-    def choose(self, masks: np.ndarray, seeds: np.ndarray) -> dict[str, Any]:
+    def choose(self, masks: np.ndarray, seeds: np.ndarray, most: int | None = None) -> dict[str, Any]:
         """Measure how to train fastest; the answer is stored in the bank and given to every later trainer.
 
         Parameters
         ----------
         masks : boolean ``(m, n)``, seeds : int64 ``(m,)``; a few rows of the bank to be measured on.
+        most : number of models that will be trained, where that is known.
 
         Returns
         -------

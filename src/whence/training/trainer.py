@@ -132,11 +132,16 @@ class RecipeTrainer(Trainer):
         if erase and (erase.row + erase.height > height or erase.column + erase.width > width):
             raise InputError(f"{erase} does not fit into images of {height} x {width} pixels.")
 
-    def choose(self, masks: np.ndarray, seeds: np.ndarray) -> dict[str, Any]:
-        """Time a few steps of the loop and of stacks of several sizes; the fastest per model wins."""
+    def choose(self, masks: np.ndarray, seeds: np.ndarray, most: int | None = None) -> dict[str, Any]:
+        """Time a few steps of the loop and of stacks of several sizes; the fastest per model wins.
+
+        `most` models will be trained, so larger stacks are not tried.
+        """
         steps = self._count_steps(masks)[0]
         per_step = {1: self._time_steps(masks, seeds, 1)}
         for stack in _STACKS.get(self.device.type, ()):
+            if most is not None and stack > most:
+                break
             try:
                 per_step[stack] = self._time_steps(masks, seeds, stack, 2 * per_step[1])
             except (RuntimeError, InputError, ValueError):  # randomness, memory, batch norm: the loop can

@@ -208,7 +208,7 @@ class _Unlearner(Trainer):
         sample = bases.select()
         self.row = dict(zip(sample.seed.tolist(), sample.rows.tolist(), strict=True))
 
-    def choose(self, masks: np.ndarray, seeds: np.ndarray) -> dict[str, Any]:
+    def choose(self, masks: np.ndarray, seeds: np.ndarray, most: int | None = None) -> dict[str, Any]:
         """Stacks of one size, as the experiment says."""
         return {"driver": "stacked", "stack": self.experiment.together, "seconds_per_model": 0.0}
 

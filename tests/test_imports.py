@@ -36,6 +36,7 @@ EXTRAS = {
     "ray",
     "submitit",
     "transformers",
+    "tokenizers",
     "datasets",
     "metaworld",
     "gymnasium",

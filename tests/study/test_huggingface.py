@@ -5,7 +5,7 @@ import pytest
 from torch import nn
 
 from whence.errors import InputError
-from whence.study.huggingface import sequence_classifier, tokens
+from whence.study.huggingface import causal_model, sequence_classifier, tokens
 
 ENCODINGS = {
     "input_ids": [[5, 6, 7], [8]],
@@ -62,3 +62,39 @@ def test_models_without_padding_and_inputs_of_other_fields():
 
     with pytest.raises(InputError, match=r"must be \(2, length\).*received \(5,\)"):
         model(torch.ones(3, 5, dtype=torch.long))
+
+
+def test_causal_models_are_studies_and_foreign_ones_are_refused():
+    transformers = pytest.importorskip("transformers")
+    from whence import AdamW, Recipe
+    from whence.methods import TRAK
+    from whence.study import text
+
+    tokenizer, length = text.ByteTokenizer(), 16
+    small = {"n_embd": 8, "n_layer": 1, "n_head": 2, "n_positions": length, "bos_token_id": 256}
+
+    def make(size=257):
+        config = transformers.GPT2Config(vocab_size=size, eos_token_id=256, **small)
+        return transformers.GPT2LMHeadModel(config)
+
+    def study(model):
+        recipe = Recipe(model, epochs=1, batch_size=4, optimizer=AdamW(1e-2))
+        rows = text.pack(["the cat sat on the mat; " * 8], tokenizer, length)
+        asked = text.TargetTask("t", ["the c"], ["at"]).rows(tokenizer, length)
+        return text.language_study(rows, asked, recipe, tokenizer)
+
+    model = causal_model(make)
+    assert set(model.state_dict()) == set(make().state_dict())
+    scores = TRAK(1).attribute(study(lambda: causal_model(make)))
+    assert np.isfinite(scores.data["weight"].values).all() and scores.output == "loss"
+    with pytest.raises(InputError, match="predicts 900 tokens, but ByteTokenizer"):
+        study(lambda: causal_model(lambda: make(900)))
+    with pytest.raises(InputError, match="transformers model, it returned Linear"):
+        causal_model(lambda: nn.Linear(2, 2))
+    headless = transformers.GPT2Config(vocab_size=257, eos_token_id=256, **small)
+    with pytest.raises(InputError, match="causal language model, it returned GPT2Model"):
+        causal_model(lambda: transformers.GPT2Model(headless))
+    with pytest.raises(InputError, match=r"tokens \(b, length\), received shape \(1, 2, 3\)"):
+        import torch
+
+        model(torch.ones(1, 2, 3, dtype=torch.long))

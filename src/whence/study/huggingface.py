@@ -1,9 +1,11 @@
-"""Hugging Face sequence classifiers in a Study: token fields in one array, taken apart by the network.
+"""Hugging Face models in a Study: sequence classifiers, whose token fields come in one array and are taken
+apart by the network, and causal language models.
 
-    from whence.study.huggingface import sequence_classifier, tokens
+    from whence.study.huggingface import causal_model, sequence_classifier, tokens
 
     inputs = tokens(tokenizer(texts))
     recipe = Recipe(model=partial(sequence_classifier, make_bert), ...)
+    recipe = Recipe(model=partial(causal_model, make_gpt), ...)  # see whence.study.text
 
 The network keeps the names of its weights, so that `model.safetensors` of `save_pretrained` is a checkpoint.
 """
@@ -85,11 +87,9 @@ def sequence_classifier(make: Callable[[], nn.Module], fields: Sequence[str] = F
     make : makes the model, as in ``lambda: AutoModelForSequenceClassification.from_pretrained(...)``
     fields : the fields that `tokens` packed, in the same order
     """
-    model = make()
+    model = _made(make)
     kind: Any = type(model)
-    config = getattr(model, "config", None)
-    if config is None or not hasattr(kind, "from_pretrained"):
-        raise InputError(f"make must return a transformers model, it returned {kind.__name__}.")
+    config = model.config
     if getattr(config, "pad_token_id", None) is None:
         raise InputError(
             f"the config of {kind.__name__} has no pad_token_id, so it cannot tell where a text of a batch "
@@ -97,6 +97,46 @@ def sequence_classifier(make: Callable[[], nn.Module], fields: Sequence[str] = F
         )
     model.__class__ = _classifier(kind, tuple(fields))
     return model
+
+
+def causal_model(make: Callable[[], nn.Module]) -> nn.Module:
+    """A Hugging Face causal language model as a network from tokens (b, length) to logits (b, length,
+    vocabulary), for `whence.study.text.language_study`.
+
+    Rows are packed or filled up on the right, where no earlier token sees, so there is no attention mask.
+
+    Parameters
+    ----------
+    make : makes the model, as in ``lambda: AutoModelForCausalLM.from_pretrained(...)``
+    """
+    model = _made(make)
+    kind: Any = type(model)
+    if not hasattr(model, "lm_head") and "CausalLM" not in kind.__name__ and "LMHead" not in kind.__name__:
+        raise InputError(
+            f"make must return a causal language model, it returned {kind.__name__}; take it from "
+            "AutoModelForCausalLM."
+        )
+    model.__class__ = _causal(kind)
+    return model
+
+
+def _made(make: Callable[[], nn.Module]) -> Any:
+    model: Any = make()
+    kind = type(model)
+    if getattr(model, "config", None) is None or not hasattr(kind, "from_pretrained"):
+        raise InputError(f"make must return a transformers model, it returned {kind.__name__}.")
+    return model
+
+
+@cache
+def _causal(kind: Any) -> type[Any]:
+    def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
+        if x.ndim != 2:
+            raise InputError(f"inputs must be tokens (b, length), received shape {tuple(x.shape)}.")
+        return kind.forward(self, input_ids=x, use_cache=False, return_dict=True).logits
+
+    # a subclass rather than a module around it: the weights keep their names
+    return type(kind.__name__, (kind,), {"forward": forward, "__module__": kind.__module__})
 
 
 @cache

@@ -2,7 +2,7 @@
 
 from whence.training.batchnorm import BatchNorm2d
 from whence.training.dynamics import Dynamics, dynamics
-from whence.training.networks import bag_of_embeddings, conv_net, logistic_regression, mlp, resnet9
+from whence.training.networks import bag_of_embeddings, conv_net, gpt, logistic_regression, mlp, resnet9
 from whence.training.single import features, train
 from whence.training.trainer import RecipeTrainer
 
@@ -14,6 +14,7 @@ __all__ = [
     "conv_net",
     "dynamics",
     "features",
+    "gpt",
     "logistic_regression",
     "mlp",
     "resnet9",

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from whence.training.batchnorm import BatchNorm2d
+from whence.training.networks_text import gpt as gpt
 
 
 def logistic_regression(features: int, classes: int) -> nn.Module:

@@ -43,6 +43,7 @@ def main():
         "backdoor": backdoor,
         "gpu/retraining": on_a_gpu,
         "unlearning": unlearning,
+        "dsdm": dsdm,
     }
     for name, draw in drawn.items():
         source = RESULTS / f"{name}.json"
@@ -91,6 +92,14 @@ def harmonic(result, wanted):
         DOCS / "images" / "harmonic.svg": learning_curves(figures.curves(result), "R2", title),
         where: figures.split_page(written(where, wanted), result),
     }
+
+
+def dsdm(result, wanted):
+    sys.path.insert(0, str(DOCS))
+    import selection_figures as figures
+
+    where = DOCS / "how-to" / "choose-pretraining-data.md"
+    return {where: figures.dsdm_page(written(where, wanted), result)}
 
 
 def keep(result, wanted):

@@ -42,6 +42,7 @@ def differentiate(
     fanout: int | None = None,
     together: int | None = None,
     memory: int = 2**31,
+    since: int = 0,
 ) -> Metagradient:
     """Outputs of a run and their derivatives by all example weights, at `weights` (default: all 1).
 
@@ -58,21 +59,28 @@ def differentiate(
         all states if they do.
     together : targets that go through a step's graph at once; default one on a CPU, whose caches more would
         overflow, and what takes `memory` on a GPU.
+    since : go back to this step only: derivatives are by the weights of the batches from it on, with the state
+        before it held fixed.
     """
     chosen = run.weights(weights)
     with run.fork():
         first = run.start()
+        for t in range(since):
+            first = run.advance(first, t, chosen)
         size = state_bytes(first.state)
         passes = max(1, memory // 3 // size)  # targets whose adjoints fit
-        graph = max(1, run.graph_bytes(first, chosen))
-        graphs = min(len(run), memory // 3 // graph)
+        steps = len(run) - since
+        graph = max(1, run.graph_bytes(first, chosen, len(run) - 1))
+        graphs = min(steps, memory // 3 // graph)
         if together is None and run.device.type != "cpu":
             together = max(1, memory // graph)  # each target takes about as much as the graph itself
-        fanout = fanout or fanout_for(len(run) - graphs, size, memory // 3)
+        fanout = fanout or fanout_for(steps - graphs, size, memory // 3)
         if fanout < 2:
             raise InputError(f"fanout must be at least 2, received {fanout}.")
         parts = [
-            _one_pass(run, first, output, targets[start : start + passes], chosen, fanout, graphs, together)
+            _one_pass(
+                run, first, output, targets[start : start + passes], chosen, fanout, graphs, together, since
+            )
             for start in range(0, len(targets), passes)
         ]
     return Metagradient(
@@ -91,8 +99,9 @@ def _one_pass(
     fanout: int,
     graphs: int,
     together: int | None,
+    since: int,
 ) -> Metagradient:
-    walk = _backwards(run, first, weights, fanout, len(run) - graphs)
+    walk = _backwards(run, first, weights, fanout, len(run) - graphs, since)
     kept, at = [], next(walk)[1]
     for t in range(len(run) - graphs, len(run)):
         kept.append(run.record(at, t, weights))
@@ -101,7 +110,7 @@ def _one_pass(
     gradient = torch.zeros(len(targets), run.n, dtype=torch.float64, device=run.device)
     names = len(first.state.parameters)
     norms = [_norm(adjoint[:names])]
-    for t in reversed(range(len(run))):
+    for t in reversed(range(since, len(run))):
         step = kept.pop() if kept else run.record(next(walk)[1], t, weights)
         adjoint, share = step.pull_back(adjoint, together)
         gradient.index_add_(1, run.batches[t][0], share.to(torch.float64))
@@ -110,9 +119,9 @@ def _one_pass(
 
 
 def _backwards(
-    run: Run, first: Snapshot, weights: torch.Tensor, fanout: int, steps: int
+    run: Run, first: Snapshot, weights: torch.Tensor, fanout: int, steps: int, since: int = 0
 ) -> Iterator[tuple[int, Snapshot]]:
-    """Snapshots before the steps T = `steps`, T - 1, ..., 0, by a lazy tree: a node trains over its span,
+    """Snapshots before the steps T = `steps`, T - 1, ..., `since`, by a lazy tree: a node trains over its span,
     keeps where its children start, and lets each go when it is done with it (Engstrom et al. 2025, section
     3.2)."""
 
@@ -135,7 +144,7 @@ def _backwards(
             else:
                 yield from span(begin, end, start, False)
 
-    return span(0, steps, first, True) if steps else iter([(0, first)])
+    return span(since, steps, first, True) if steps > since else iter([(since, first)])
 
 
 def fanout_for(steps: int, state_bytes: int, memory: int) -> int:

@@ -196,10 +196,10 @@ class Run:
         plain = _map(after, lambda v: v.detach().to(self.dtype) if v.is_floating_point() else v)
         return Recorded([*leaves, mine], floating(after), self._snapshot(plain))
 
-    def graph_bytes(self, at: Snapshot, weights: torch.Tensor) -> int:
-        """About how much memory the graph of a step takes."""
+    def graph_bytes(self, at: Snapshot, weights: torch.Tensor, t: int = 0) -> int:
+        """About how much memory the graph of step `t` takes, which starts at `at`."""
         with _Footprint() as footprint:
-            self.record(at, 0, weights)
+            self.record(at, t, weights)
         return footprint.bytes
 
 

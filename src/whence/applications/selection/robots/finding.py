@@ -1,0 +1,161 @@
+"""What came of choosing demonstrations: success and held-out loss of policies, by rule, task and kept fraction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from whence.applications.applied import Applied
+from whence.errors import InputError
+from whence.evaluate.correlation import correlations
+from whence.evaluate.intervals import mean_interval
+from whence.finding import Chart, Series, Table
+from whence.study import Study
+
+ALL, TARGET = "all data", "target only"
+
+
+@dataclass(frozen=True, eq=False)
+class Arm:
+    """Policies of one rule at one task and kept fraction.
+
+    Attributes
+    ----------
+    fraction : share of the clusters that is kept; 1 for all data, 0 for the target demonstrations alone.
+    ids : of the chosen steps.
+    losses : cloning loss on the report demonstrations, ``(seeds,)``. rates : share of rollouts that were solved,
+        ``(seeds,)``, or None without rollouts.
+    """
+
+    task: str
+    name: str
+    fraction: float
+    ids: np.ndarray = field(repr=False)
+    losses: np.ndarray
+    rates: np.ndarray | None
+
+
+@dataclass(frozen=True)
+class DemonstrationFinding(Applied):
+    """See `compare_demonstrations`.
+
+    Attributes
+    ----------
+    arms : every rule at every task and fraction.
+    rank_correlation : task -> Spearman correlation of minus the loss on report demonstrations (the surrogate)
+        with success, over all policies of the task; empty without rollouts.
+    """
+
+    arms: tuple[Arm, ...] = field(default=(), repr=False)
+    rank_correlation: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, arms: Sequence[Arm], *, episodes: int, settings: Mapping[str, Any]) -> DemonstrationFinding:
+        """From the arms of all tasks."""
+        rolled = all(arm.rates is not None for arm in arms)
+        tasks = list(dict.fromkeys(arm.task for arm in arms))
+        pairs = list(dict.fromkeys((arm.name, arm.fraction) for arm in arms))
+        rows, over_tasks = [], {}
+        for name, fraction in pairs:
+            mine = [arm for arm in arms if (arm.name, arm.fraction) == (name, fraction)]
+            loss = over_seeds([arm.losses for arm in mine])
+            cells: list[Any] = [name, fraction, *loss]
+            if rolled:
+                success = over_seeds([arm.rates for arm in mine if arm.rates is not None])
+                over_tasks[name, fraction] = success[0]
+                cells += success
+            rows.append(cells)
+        columns = ["chosen by", "kept", "loss", "95 % low", "95 % high"]
+        columns += ["success", "success low", "success high"] if rolled else []
+        ranks = {task: _rank_correlation([arm for arm in arms if arm.task == task]) for task in tasks} if rolled else {}
+        count = len(arms[0].losses)
+        return cls(
+            title="Demonstrations chosen",
+            statement=_statement(rows, over_tasks, len(tasks), count, episodes if rolled else 0),
+            table=Table(columns, rows),
+            chart=_chart(arms, tasks, rolled),
+            verified=f"every policy was trained anew, {count} seeds for each rule and task"
+            + (f", and rolled out {episodes} times" if rolled else "; no rollouts"),
+            meaning="loss: mean negative log-likelihood of actions in demonstrations held out from choice and training, "
+            "nats a step, lower is better. Intervals are over training seeds, means over tasks.",
+            provenance=dict(settings),
+            arms=tuple(arms),
+            rank_correlation=ranks,
+        )
+
+    def arm(self, task: str, name: str, fraction: float | None = None) -> Arm:
+        """One arm; the fraction may be left out where there is one only."""
+        found = [a for a in self.arms if (a.task, a.name) == (task, name) and fraction in (None, a.fraction)]
+        if len(found) != 1:
+            raise InputError(f"{len(found)} arms are of {task!r}, {name!r} and fraction {fraction}; name one.")
+        return found[0]
+
+    def verify(self, study: Study, *args: Any, **kwargs: Any) -> DemonstrationFinding:
+        """Itself: policies were trained and rolled out to find it. Compare again with other seeds for a second
+        opinion."""
+        return self
+
+
+def over_seeds(values: Sequence[np.ndarray]) -> tuple[float, float | None, float | None]:
+    """Mean over tasks of ``(seeds,)`` values each, with its 95 % interval over seeds (None with one seed)."""
+    means = np.mean(np.stack(values), axis=0)
+    if len(means) < 2:
+        return float(means[0]), None, None
+    mean, (low, high) = mean_interval(means)
+    return mean, low, high
+
+
+def _rank_correlation(arms: Sequence[Arm]) -> float:
+    losses = np.concatenate([arm.losses for arm in arms])
+    rates = np.concatenate([arm.rates for arm in arms if arm.rates is not None])
+    return float(correlations(-losses[:, None], rates[:, None])[0])
+
+
+def _statement(
+    rows: Sequence[Sequence[Any]], success: Mapping[tuple[str, float], float], tasks: int, seeds: int, episodes: int
+) -> str:
+    where = f"{tasks} task{'s' * (tasks > 1)}, {seeds} seed{'s' * (seeds > 1)}"
+    if success:
+        (name, fraction), rate = max(success.items(), key=lambda item: item[1])
+        other = success.get((ALL, 1.0), 0.0)
+        return (
+            f"Policies trained on {_words(name, fraction)} solve {rate:.0%} of rollouts, on all data {other:.0%} "
+            f"({where}, {episodes} rollouts each)."
+        )
+    best = min(rows, key=lambda row: row[2])
+    other = next((row[2] for row in rows if row[0] == ALL), float("nan"))
+    return (
+        f"Policies trained on {_words(best[0], best[1])} have a held-out loss of {best[2]:.3g}, on all data "
+        f"{other:.3g} nats a step ({where})."
+    )
+
+
+def _words(name: str, fraction: float) -> str:
+    if name == ALL:
+        return ALL
+    return "the target demonstrations alone" if name == TARGET else f"the {fraction:.0%} chosen by {name}"
+
+
+def _chart(arms: Sequence[Arm], tasks: Sequence[str], rolled: bool) -> Chart:
+    def values(arm: Arm) -> np.ndarray:
+        return arm.losses if arm.rates is None else arm.rates
+
+    series = []
+    for name, fraction in dict.fromkeys((arm.name, arm.fraction) for arm in arms):
+        mine = {arm.task: values(arm) for arm in arms if (arm.name, arm.fraction) == (name, fraction)}
+        ends = [over_seeds([mine[task]]) for task in tasks]
+        known = all(end[1] is not None for end in ends)
+        label = name if fraction in (0.0, 1.0) else f"{name}, {fraction:.0%}"
+        series.append(
+            Series(
+                label,
+                list(tasks),
+                [end[0] for end in ends],
+                low=[float(end[1]) for end in ends if end[1] is not None] if known else None,
+                high=[float(end[2]) for end in ends if end[2] is not None] if known else None,
+            )
+        )
+    return Chart("bars", series, "task", "share of rollouts solved" if rolled else "held-out loss, nats a step")

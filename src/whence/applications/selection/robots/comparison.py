@@ -155,7 +155,7 @@ def _check_report(study: Study, report: Demonstrations, tasks: Mapping[str, Sequ
     if lacking:
         raise InputError(f"report has no demonstration of {lacking[0]!r}; it needs some of every task.")
     for what, examples in (("a candidate", study.train), ("a target", study.targets)):
-        inputs, answers = np.asarray(examples.inputs, np.float32), np.asarray(examples.labels, np.float32)
+        inputs, answers = np.asarray(examples.inputs, np.float32), np.asarray(examples.answers, np.float32)
         as_one = Demonstrations(inputs, answers, np.array([len(inputs)]), np.array([""]))
         as_one.check_like(report, "report demonstrations")
         if len(shared_steps(as_one, report)):

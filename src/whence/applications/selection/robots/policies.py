@@ -141,7 +141,7 @@ def _joined(study: Study) -> Study:
         train,
         count=len(train) + len(targets),
         inputs=np.concatenate([train.inputs, targets.inputs]),
-        labels=np.concatenate([np.asarray(train.labels), np.asarray(targets.labels)]),
+        values=np.concatenate([np.asarray(train.values), np.asarray(targets.values)]),
     )
     joined.n = len(joined.train)
     return joined

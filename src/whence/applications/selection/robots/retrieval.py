@@ -66,13 +66,13 @@ def standardised(pool: Pool) -> tuple[np.ndarray, np.ndarray]:
 
 def answers(pool: Pool) -> tuple[np.ndarray, np.ndarray]:
     """Actions of the candidates ``(n, a)`` and of all targets of the study."""
-    mine, theirs = (np.asarray(labels, np.float32) for labels in (pool.study.train_labels, pool.study.target_labels))
-    if mine.ndim != 2:
+    mine, theirs = pool.study.train.answers, pool.study.targets.answers
+    if mine is None or theirs is None or mine.ndim != 2:
         raise InputError(
-            f"actions must be vectors, one for each step, received answers of shape {mine.shape}; make the study "
-            "with whence.study.robots.cloning_study."
+            f"{pool.study!r} has no vectors of actions as answers; make the study with "
+            "whence.study.robots.cloning_study."
         )
-    return mine, theirs
+    return mine.astype(np.float32), theirs.astype(np.float32)
 
 
 def check_episodes(pool: Pool, mine: np.ndarray, theirs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -23,5 +23,10 @@ class Random(Selector):
     random: ClassVar[bool] = True
 
     def scores(self, pool: Pool, seed: int = 0) -> np.ndarray:
-        """(n,) uniform in [0, 1)."""
-        return np.random.default_rng(seed).random(pool.n)
+        """(n,) uniform in [0, 1); one number for all of a group, for the mean over a large group would never be
+        the highest."""
+        rng = np.random.default_rng(seed)
+        if pool.groups is None:
+            return rng.random(pool.n)
+        names, members = np.unique(pool.groups, return_inverse=True)
+        return rng.random(len(names))[members]

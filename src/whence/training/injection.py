@@ -103,10 +103,12 @@ class InjectedRun(Run):
     def directional(self, state: State, t: int, direction: Tensors) -> torch.Tensor:
         """Derivative ``(b,)`` of each injected example's loss along a direction of the parameters."""
         batch, parts = self.batch(t, self.adjoint), []
-        parameters = {key: value.detach() for key, value in state.parameters.items()}
+        parameters, buffers = (
+            {key: value.detach() for key, value in group.items()} for group in (state.parameters, state.buffers)
+        )
 
         def losses(given: Tensors, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-            outputs = torch.func.functional_call(self.step.model, (given, state.buffers), (x,))
+            outputs = torch.func.functional_call(self.step.model, (given, buffers), (x,))
             if self.step.objective is None:
                 return cross_entropy(outputs, y, self.recipe.label_smoothing)
             return self.step.objective(outputs, y)

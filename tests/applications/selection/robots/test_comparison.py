@@ -1,0 +1,146 @@
+"""Comparing rules: good choices make better policies; held-out means held out; rollouts in a tiny world."""
+
+import functools
+import json
+
+import numpy as np
+import pytest
+
+from tests.applications.selection.robots.cloned import cloned, pool, report, targets
+from tests.study.robots.made import driven
+from whence.applications.selection import Attributed, Random
+from whence.applications.selection.robots import LateInjection, StateRetrieval, compare_demonstrations, roll_out
+from whence.applications.selection.robots import rollouts as module
+from whence.errors import InputError
+from whence.study.robots import Demonstrations, target_groups
+
+
+@functools.cache
+def estimated():
+    scores = LateInjection(trials=6, steps=80, at=50).attribute(cloned(), pool().clusters(), name="reach")
+    return Attributed.given(scores, "metagradient")
+
+
+def compared(rules=None, **options):
+    study, prior = cloned(), pool()
+    settings = {
+        "clusters": prior.clusters(),
+        "tasks": target_groups(targets()),
+        "fractions": (0.3,),
+        "seeds": 2,
+        "steps": 80,
+        "rollouts": False,
+        "progress": False,
+    }
+    held_out = options.pop("report", report())
+    rules = [estimated(), Random()] if rules is None else rules
+    return compare_demonstrations(study, held_out, rules, **settings | options)
+
+
+def test_a_good_choice_makes_a_better_policy(tmp_path):
+    found = compared(to=tmp_path)
+    means = {arm.name: arm.losses.mean() for arm in found.arms}
+    assert means["metagradient"] < means["all data"] and means["metagradient"] < means["random"]
+    assert set(means) == {"target only", "all data", "metagradient", "random"}
+    episodes = np.unique(pool().episode_of[found.arm("reach", "metagradient").ids])
+    assert len(episodes) == round(0.3 * pool().episodes)
+    assert "held-out loss" in found.statement and found.verify(cloned()) is found
+    json.dumps(found.to_dict())
+    assert str(compared(to=tmp_path)) == str(found)
+
+
+def test_clusters_are_kept_whole():
+    found = compared([StateRetrieval()], clusters=pool().clusters(5), steps=2)
+    kept, clusters = found.arm("reach", "state retrieval").ids, pool().clusters(5)
+    for cluster in np.unique(clusters[kept]):
+        assert np.isin(np.flatnonzero(clusters == cluster), kept).all()
+
+
+class Plane:
+    """A world in which `made.driven`'s point moves; solved when it is near its goal."""
+
+    def __init__(self, task, seed):
+        self.task, self.seed = task, seed
+
+    def reset(self, goal):
+        self.at, self.goal = np.random.default_rng([self.seed, goal]).uniform(-1, 1, (2, 2))
+        return np.r_[self.goal - self.at, self.at].astype(np.float32)
+
+    def step(self, action):
+        self.at = self.at + 0.3 * np.asarray(action)
+        return np.r_[self.goal - self.at, self.at].astype(np.float32), 0.0, bool(np.linalg.norm(self.at - self.goal) < 0.2)
+
+
+@pytest.fixture
+def plane(monkeypatch):
+    monkeypatch.setattr(module, "simulator", Plane)
+    monkeypatch.setattr(module, "installed", lambda: None)
+
+
+class Towards:
+    fingerprint = "towards"
+
+    def __call__(self, observation):
+        return observation[:2]
+
+
+class Still:
+    fingerprint = "still"
+
+    def __call__(self, observation):
+        return np.zeros(2)
+
+
+def test_rollouts_count_what_is_solved_at_any_step(plane, tmp_path):
+    good, bad = roll_out([Towards(), Still()], ["a", "a"], episodes=20, horizon=60, to=tmp_path, progress=False)
+    assert good.rate == 1.0 and good.lengths.max() < 60
+    assert bad.rate < 0.3 and bad.interval[0] <= bad.rate <= bad.interval[1]
+    assert set(bad.lengths[~bad.success].tolist()) == {25}  # it stopped moving, so it was stopped
+    Towards.__call__ = None  # what was rolled out is not again
+    again = roll_out([Towards()], ["a"], episodes=20, horizon=60, to=tmp_path, progress=False)[0]
+    np.testing.assert_array_equal(again.lengths, good.lengths)
+
+
+def test_policies_are_rolled_out_and_the_surrogate_is_judged(plane):
+    found = compared(rollouts=True, episodes=10, horizon=30)
+    rates = {arm.name: arm.rates.mean() for arm in found.arms}
+    assert rates["metagradient"] > rates["all data"]
+    assert found.rank_correlation["reach"] > 0
+    assert "of rollouts" in found.statement and found.chart.kind == "bars"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"report": targets()}, "also those of a target; what is reported must be held out"),
+        ({"report": pool().take([0])}, "also those of a candidate"),
+        ({"report": driven(2, "push", seed=8)}, "report has no demonstration of 'reach'"),
+        ({"tasks": {"reach": []}}, "no target example"),
+        ({"tasks": {}}, "at least one seed, one task and one fraction"),
+        ({"clusters": np.zeros(3)}, "clusters must have one id for each"),
+        ({"alpha": 2.0}, "alpha must lie in"),
+        (
+            {"report": Demonstrations(np.ones((2, 5)), np.zeros((2, 2)), np.array([2]), np.array(["reach"]))},
+            "observations of size 5",
+        ),
+    ],
+)
+def test_what_cannot_be_compared_is_refused(options, words):
+    with pytest.raises(InputError, match=words):
+        compared([StateRetrieval()], **options)
+
+
+def test_two_rules_of_one_name_are_refused():
+    with pytest.raises(InputError, match="must differ in name"):
+        compared([StateRetrieval(), StateRetrieval()])
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [({"episodes": 51}, "episodes must be 1 to 50"), ({"horizon": 0}, "horizon must be 1 to 500")],
+)
+def test_impossible_rollouts_are_refused(options, words):
+    with pytest.raises(InputError, match=words):
+        roll_out([Still()], ["a"], **options)
+    with pytest.raises(InputError, match="one task for each policy"):
+        roll_out([Still()], [])

@@ -1,0 +1,118 @@
+"""Cluster effects: regression finds what was planted, the metagradient's sign, clusters of unequal length."""
+
+import numpy as np
+import pytest
+
+import whence
+from tests.applications.selection.robots.cloned import BAD, GOOD, cloned, pool
+from whence.applications.selection import Attributed, Pool, select
+from whence.applications.selection.robots import LateInjection, cluster_regression
+from whence.errors import InputError
+from whence.evaluate.correlation import correlations
+from whence.study import Study
+
+EFFECTS = np.array([-3.0, 2.0, 0.0, -1.0, 4.0, 0.5])
+LENGTHS = np.array([1, 9, 4, 2, 30, 3])
+CLUSTERS = np.repeat(np.arange(6), LENGTHS)
+
+
+def planted(mask, seed):
+    """Two targets whose outputs are linear in which clusters are there."""
+    there = np.array([mask[CLUSTERS == c].all() for c in range(6)])
+    return np.array([1.0, 3.0]) + there @ EFFECTS * np.array([1.0, 2.0])
+
+
+def bank(tmp_path, keep=0.5):
+    study = Study.from_function(planted, n=len(CLUSTERS), targets=2, outputs=["loss"])
+    subsets = whence.Subsets.grouped(CLUSTERS, keep)
+    return whence.retrain(study, 60, subsets=subsets, to=tmp_path / "bank.zarr", workers=0, progress=False)
+
+
+def test_regression_finds_what_was_planted(tmp_path):
+    scores = cluster_regression(bank(tmp_path), CLUSTERS, {"both": [0, 1], "first": [0]})
+    weights = scores.data["weight"].values
+    sums = np.stack([np.bincount(CLUSTERS, row) for row in weights])
+    # subsets of one size tell effects apart up to a constant
+    np.testing.assert_allclose(sums[0] - sums[0].mean(), 1.5 * (EFFECTS - EFFECTS.mean()), atol=0.02)
+    np.testing.assert_allclose(sums[1] - sums[1].mean(), EFFECTS - EFFECTS.mean(), atol=0.02)
+    assert scores.provenance["held_out_correlation"]["both"] > 0.99
+    assert scores.target_ids.tolist() == ["both", "first"] and scores.calibrated
+
+
+def test_long_clusters_win_by_their_sum_and_not_by_their_mean(tmp_path):
+    scores = cluster_regression(bank(tmp_path), CLUSTERS, {"targets": [0, 1]})
+    value = -scores.data["weight"].values[0]
+    by_sum = select(value, count=2, groups=CLUSTERS, reduce="sum")
+    assert set(CLUSTERS[by_sum]) == {0, 3}  # the two that lower the loss most
+    by_mean = [set(CLUSTERS[select(value, count=k, groups=CLUSTERS)]) for k in (1, 2)]
+    assert by_mean[0] == {0}  # one step does all of it
+    worst = [
+        set(CLUSTERS[select(value, count=1, groups=CLUSTERS, reduce=how, worst=True)]) for how in ("sum", "mean")
+    ]
+    assert worst[0] == {4} and worst[1] != {4}  # 4.0 over 30 steps is less a step than 2.0 over 9
+
+
+def test_a_part_of_a_cluster_is_refused(tmp_path):
+    study = Study.from_function(planted, n=len(CLUSTERS), targets=2, outputs=["loss"])
+    split = whence.retrain(study, 40, keep=0.5, to=tmp_path / "split.zarr", workers=0, progress=False)
+    with pytest.raises(InputError, match="keeps a part of a cluster"):
+        cluster_regression(split, CLUSTERS)
+    with pytest.raises(InputError, match=f"one id for each of {len(CLUSTERS)}"):
+        cluster_regression(split, CLUSTERS[:-1])
+    with pytest.raises(InputError, match="targets is empty"):
+        cluster_regression(split, CLUSTERS, {"none": []})
+
+
+INJECTION = LateInjection(trials=6, steps=80, at=50)
+
+
+def chosen_share(scores, study, prior):
+    """How many of the choice of GOOD episodes are good ones."""
+    clusters = prior.clusters()
+    ids = study.target_ids.tolist()
+    values = Attributed.given(scores).scores(Pool(study, targets=ids, groups=clusters))
+    kept = select(values, count=GOOD, groups=clusters)
+    return np.mean(prior.sources[np.unique(prior.episode_of[kept])] == "expert")
+
+
+def test_the_metagradient_chooses_good_episodes():
+    study, prior = cloned(), pool()
+    scores = INJECTION.attribute(study, prior.clusters())
+    share = chosen_share(scores, study, prior)
+    assert share >= 0.75 > GOOD / (GOOD + BAD)
+    assert scores.lower_is_better and scores.output == "loss"
+    again = INJECTION.attribute(study, prior.clusters())
+    np.testing.assert_array_equal(again.data["weight"].values, scores.data["weight"].values)
+
+
+def test_regression_and_metagradient_agree(tmp_path):
+    study, prior = cloned(epochs=25), pool()
+    clusters = prior.clusters()
+    bank = whence.retrain(
+        study,
+        80,
+        subsets=whence.Subsets.grouped(clusters, 0.5),
+        to=tmp_path / "cloned.zarr",
+        workers=0,
+        progress=False,
+    )
+    scores = cluster_regression(bank, clusters)
+    first, second = (
+        np.bincount(clusters, s.data["weight"].values[0]) for s in (scores, INJECTION.attribute(study, clusters))
+    )
+    assert first[:GOOD].mean() < 0 < first[GOOD:].mean() and second[:GOOD].mean() < second[GOOD:].mean()
+    assert correlations(first[:, None], second[:, None])[0] > 0.3
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"trials": 0}, "trials must be at least 1"),
+        ({"steps": 10, "at": 10}, "must lie between 1 and steps - 1 = 9"),
+        ({"share": 0.0}, "share must lie in"),
+        ({"feedback": 0.5}, r"feedback in \[0, 0.5\)"),
+    ],
+)
+def test_impossible_settings_are_refused(settings, words):
+    with pytest.raises(InputError, match=words):
+        LateInjection(**settings)

@@ -1,20 +1,23 @@
-"""DataMIL on MetaWorld: which demonstrations of a mixed pool to clone, for five hard tasks with five demonstrations.
+"""DataMIL on MetaWorld: which demonstrations of a mixed pool to clone, for five hard tasks with five
+demonstrations.
 
-The pool holds twelve tasks, the five among them; of each a few episodes by the scripted expert and many worse ones:
-noisy, for a wrong goal, stopped early, random walks. For each task five expert demonstrations are there to choose
-by and five others to report the loss on; placements of the pool, of the demonstrations and of the rollouts come from
-different seeds. Policies are tanh-Gaussian perceptrons of 3 layers; all take the same number of steps whatever they
-are trained on, and are trained on the chosen episodes alone (no co-training, as in DataMIL's simulation).
+The pool holds twelve tasks, the five among them; of each a few episodes by the scripted expert and many worse
+ones: noisy, for a wrong goal, stopped early, random walks. For each task five expert demonstrations are there
+to choose by and five others to report the loss on; placements of the pool, of the demonstrations and of the
+rollouts come from different seeds. Policies are tanh-Gaussian perceptrons of 3 layers; all take the same
+number of steps whatever they are trained on, and are trained on the chosen episodes alone (no co-training, as
+in DataMIL's simulation).
 
-Estimates: ridge regression on random sets of whole episodes (one bank serves all tasks) and the late-injection
-metagradient. Policies, retrainings, estimates and rollouts lie under runs/, so a run that was stopped goes on.
+Estimates: ridge regression on random sets of whole episodes (one bank serves all tasks) and the
+late-injection metagradient. Policies, retrainings, estimates and rollouts lie under runs/, so a run that was
+stopped goes on.
 
-Smaller than the paper: 12 tasks for 50, worse episodes by disturbed experts for those of reinforcement learning,
-perceptrons of width 128 for 400, shorter training, rollouts of at most `horizon` steps for 500. The loss holds the
-standard deviation above exp(-1) and actions 0.01 away from -1 and 1: with the paper's bounds policies that are sure
-of themselves fail (0 to 15 % in a pilot) and the loss on held-out demonstrations orders them the wrong way round.
-Tasks were taken from those that Seo et al. 2022 call hard or very hard, where a pilot with other seeds showed that
-five demonstrations are not enough.
+Smaller than the paper: 12 tasks for 50, worse episodes by disturbed experts for those of reinforcement
+learning, perceptrons of width 128 for 400, shorter training, rollouts of at most `horizon` steps for 500. The
+loss holds the standard deviation above exp(-1) and actions 0.01 away from -1 and 1: with the paper's bounds
+policies that are sure of themselves fail (0 to 15 % in a pilot) and the loss on held-out demonstrations
+orders them the wrong way round. Tasks were taken from those that Seo et al. 2022 call hard or very hard,
+where a pilot with other seeds showed that five demonstrations are not enough.
 """
 
 from __future__ import annotations
@@ -181,7 +184,9 @@ def measure(settings: dict) -> Result:
             arm = curve.arm(WALL, name, fraction)
             mean, low, high = over_seeds([arm.rates])
             result.row(curve=WALL, chosen_by=name, kept=fraction, success=mean, low=low, high=high)
-    rows_of_estimates(result, regression, metagradient, clusters, tasks, regression_seconds, metagradient_seconds)
+    rows_of_estimates(
+        result, regression, metagradient, clusters, tasks, regression_seconds, metagradient_seconds
+    )
     for task in tasks:
         result.row(surrogate=task, rank_correlation_of_minus_loss_with_success=found.rank_correlation[task])
     claims(result, found, tasks)
@@ -211,7 +216,9 @@ def demonstrations(folder, settings) -> tuple[Demonstrations, Demonstrations, De
     prior = kept("pool", lambda: drive(names, behaviours, seed=seed, horizon=settings["length"]))
     mine = kept(
         "demonstrations",
-        lambda: drive(settings["targets"], [(Expert(), 2 * count)], seed=seed + 1, horizon=200, successful=True),
+        lambda: drive(
+            settings["targets"], [(Expert(), 2 * count)], seed=seed + 1, horizon=200, successful=True
+        ),
     )
     halves = [
         Demonstrations.concatenate(
@@ -225,7 +232,7 @@ def demonstrations(folder, settings) -> tuple[Demonstrations, Demonstrations, De
 def by_regression(study, clusters, groups, folder, settings):
     """Attribution, bank and the seconds of its retrainings."""
     steps = settings["batch"]
-    # retrainings that take equally many steps are trained together, so their size should not lie near a step's edge
+    # retrainings of equally many steps are trained together, so their size should not lie near a step's edge
     edge = np.floor(settings["keep"] * study.n / steps) + 0.5
     keep = float(edge * steps / study.n)
     subsets = whence.Subsets.grouped(clusters, keep, settings["seed"])
@@ -248,7 +255,8 @@ def by_injection(study, clusters, groups, folder, settings):
     """Attribution with a row for each task, and the seconds that each took."""
     estimate = LateInjection(settings["trials"], settings["steps"], settings["injected_at"])
     jobs = [
-        (study, clusters, ids, task, estimate, settings["seed"], folder / "estimates") for task, ids in groups.items()
+        (study, clusters, ids, task, estimate, settings["seed"], folder / "estimates")
+        for task, ids in groups.items()
     ]
     found = list(spread(_inject, jobs, usable_cores(), "metagradients"))
     weights = np.concatenate([scores.data["weight"].values for scores, _ in found])
@@ -306,7 +314,9 @@ def rows_of_choices(result, found, prior, tasks) -> None:
             counts["episodes"] = counts.get("episodes", 0) + len(episodes) / len(tasks)
             for source in dict.fromkeys(prior.sources.tolist()):
                 label = f"own, {source}"
-                counts[label] = counts.get(label, 0) + (own & (prior.sources[episodes] == source)).sum() / len(tasks)
+                counts[label] = counts.get(label, 0) + (
+                    own & (prior.sources[episodes] == source)
+                ).sum() / len(tasks)
         result.row(choice_of=name, **counts)
 
 
@@ -367,7 +377,8 @@ def ratio_interval(first: np.ndarray, second: np.ndarray, times: int = 2000) -> 
     """95 % of a ratio of means by bootstrap over seeds, each side's own."""
     rng = np.random.default_rng(0)
     draws = [
-        rng.choice(first, len(first)).mean() / max(rng.choice(second, len(second)).mean(), 1e-2) for _ in range(times)
+        rng.choice(first, len(first)).mean() / max(rng.choice(second, len(second)).mean(), 1e-2)
+        for _ in range(times)
     ]
     low, high = np.quantile(draws, (0.025, 0.975))
     return float(low), float(high)

@@ -1,8 +1,8 @@
 """A run into which examples are injected late: one step on them with weight 0, whose derivative tells what a
 little of each would do.
 
-The count surrogate of metagradient descent (Engstrom et al. 2025, arXiv 2503.13751) as DataMIL's release uses it:
-train on what is included, inject at step K, train on to step T, and go back from the end to K only.
+The count surrogate of metagradient descent (Engstrom et al. 2025, arXiv 2503.13751) as DataMIL's release uses
+it: train on what is included, inject at step K, train on to step T, and go back from the end to K only.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class InjectedRun(Run):
 
     Weights are ``(2 n,)``: 1 for the examples as they are trained on, then 0 for the same examples as they
     are injected. The injected step has a gradient of zero (with Adam its momentum still moves the parameters)
-    and leaves buffers as they are, so its transposed derivative is that of the optimizer, and a product of the
-    examples' gradients with one direction: no graph of the whole batch is kept.
+    and leaves buffers as they are, so its transposed derivative is that of the optimizer, and a product of
+    the examples' gradients with one direction: no graph of the whole batch is kept.
 
     Parameters
     ----------
@@ -89,7 +89,9 @@ class InjectedRun(Run):
         if t != self._plan[3]:
             return super().record(at, t, weights)
         leaves, state = _leaves(at.state, self.adjoint)
-        nothing = {key: torch.zeros_like(value, requires_grad=True) for key, value in state.parameters.items()}
+        nothing = {
+            key: torch.zeros_like(value, requires_grad=True) for key, value in state.parameters.items()
+        }
         lr = self.batches[t][2]
         parameters, moments = update(
             self.recipe.optimizer, state.parameters, nothing, state.moments, lr, state.t + 1
@@ -104,7 +106,8 @@ class InjectedRun(Run):
         """Derivative ``(b,)`` of each injected example's loss along a direction of the parameters."""
         batch, parts = self.batch(t, self.adjoint), []
         parameters, buffers = (
-            {key: value.detach() for key, value in group.items()} for group in (state.parameters, state.buffers)
+            {key: value.detach() for key, value in group.items()}
+            for group in (state.parameters, state.buffers)
         )
 
         def losses(given: Tensors, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -120,8 +123,8 @@ class InjectedRun(Run):
         return torch.cat(parts) / len(batch.y)
 
     def differentiate(self, output: str, targets: list[Group], memory: int = 2**31) -> Metagradient:
-        """Outputs ``(targets,)`` at the end, and their derivatives ``(targets, n)`` by the weights of the injected
-        examples at 0; 0 for those that were not injected."""
+        """Outputs ``(targets,)`` at the end, and their derivatives ``(targets, n)`` by the weights of the
+        injected examples at 0; 0 for those that were not injected."""
         weights = np.concatenate([np.ones(self.examples), np.zeros(self.examples)])
         found = differentiate(self, output, targets, weights, memory=memory, since=self._plan[3])
         return Metagradient(found.outputs, found.gradient[:, self.examples :], found.norms)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -12,6 +13,9 @@ from whence.errors import InputError
 
 class Standardise(nn.Module):
     """``(x - centre) / spread``, so that a policy takes observations in their own units."""
+
+    centre: torch.Tensor
+    spread: torch.Tensor
 
     def __init__(self, centre: Sequence[float], spread: Sequence[float]) -> None:
         super().__init__()
@@ -60,6 +64,6 @@ def gaussian_policy(
                 f"spreads above 0; received {len(shift)} and {len(scale)} numbers."
             )
         layers.append(Standardise(shift, scale))
-    for narrow, wide in zip(sizes[:-1], sizes[1:], strict=True):
+    for narrow, wide in itertools.pairwise(sizes):
         layers += [nn.Linear(narrow, wide), nn.ReLU()]
     return nn.Sequential(*layers, nn.Linear(width, 2 * action_size))

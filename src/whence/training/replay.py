@@ -59,8 +59,8 @@ def differentiate(
         all states if they do.
     together : targets that go through a step's graph at once; default one on a CPU, whose caches more would
         overflow, and what takes `memory` on a GPU.
-    since : go back to this step only: derivatives are by the weights of the batches from it on, with the state
-        before it held fixed.
+    since : go back to this step only: derivatives are by the weights of the batches from it on, with the
+        state before it held fixed.
     """
     chosen = run.weights(weights)
     with run.fork():
@@ -121,9 +121,9 @@ def _one_pass(
 def _backwards(
     run: Run, first: Snapshot, weights: torch.Tensor, fanout: int, steps: int, since: int = 0
 ) -> Iterator[tuple[int, Snapshot]]:
-    """Snapshots before the steps T = `steps`, T - 1, ..., `since`, by a lazy tree: a node trains over its span,
-    keeps where its children start, and lets each go when it is done with it (Engstrom et al. 2025, section
-    3.2)."""
+    """Snapshots before the steps T = `steps`, T - 1, ..., `since`, by a lazy tree: a node trains over its
+    span, keeps where its children start, and lets each go when it is done with it (Engstrom et al. 2025,
+    section 3.2)."""
 
     def span(lo: int, hi: int, at: Snapshot, last: bool) -> Iterator[tuple[int, Snapshot]]:
         size = -(-(hi - lo) // fanout)

@@ -10,7 +10,9 @@ import torch
 from whence.errors import InputError
 from whence.study.robots import from_lerobot, read
 
-SAMPLE = Path(__file__).with_name("metaworld_sample.npz")  # MetaWorld's experts, driven by `generate`; MIT licence
+SAMPLE = Path(__file__).with_name(
+    "metaworld_sample.npz"
+)  # MetaWorld's experts, driven by `generate`; MIT licence
 
 
 def test_the_sample_of_metaworld():
@@ -41,7 +43,12 @@ def test_files_with_episode_lengths(tmp_path):
 
 def test_files_of_the_imitation_library_lose_the_last_observation(tmp_path):
     path = tmp_path / "pendulum.npz"
-    np.savez(path, obs=np.array([[0.0], [1], [9], [2], [3], [4], [9]]), acts=np.zeros((5, 1)), indices=np.array([2]))
+    np.savez(
+        path,
+        obs=np.array([[0.0], [1], [9], [2], [3], [4], [9]]),
+        acts=np.zeros((5, 1)),
+        indices=np.array([2]),
+    )
     d = read(path)
     assert d.lengths.tolist() == [2, 3] and d.observations[:, 0].tolist() == [0, 1, 2, 3, 4]
     assert list(d.tasks) == ["pendulum"] * 2
@@ -80,7 +87,7 @@ def test_what_cannot_be_read_is_refused(tmp_path, monkeypatch):
     np.savez(tmp_path / "other.npz", x=np.zeros(3))
     with pytest.raises(InputError, match="has the entries x, but demonstrations need observations"):
         read(tmp_path / "other.npz")
-    with pytest.raises(InputError, match="no column 'state', its columns are observation.state"):
+    with pytest.raises(InputError, match="no column 'state', its columns are observation"):
         from_lerobot(table(), observation="state")
     monkeypatch.setitem(__import__("sys").modules, "lerobot", None)
     with pytest.raises(InputError, match="needs lerobot; pip install lerobot"):

@@ -23,8 +23,8 @@ class Random(Selector):
     random: ClassVar[bool] = True
 
     def scores(self, pool: Pool, seed: int = 0) -> np.ndarray:
-        """(n,) uniform in [0, 1); one number for all of a group, for the mean over a large group would never be
-        the highest."""
+        """(n,) uniform in [0, 1); one number for all of a group, for the mean over a large group would never
+        be the highest."""
         rng = np.random.default_rng(seed)
         if pool.groups is None:
             return rng.random(pool.n)

@@ -1,9 +1,9 @@
 """Robot demonstrations as examples: episodes become steps, and steps train a behaviour-cloning policy.
 
-    from whence.study import robots
+from whence.study import robots
 
-    prior = robots.read("demonstrations.npz")
-    study = robots.cloning_study(prior, targets, robots.cloning_recipe(prior, epochs=20, batch_size=1024))
+prior = robots.read("demonstrations.npz")
+study = robots.cloning_study(prior, targets, robots.cloning_recipe(prior, epochs=20, batch_size=1024))
 """
 
 from whence.study.robots.behaviours import Behaviour, EarlyStop, Expert, RandomWalk, WrongGoal

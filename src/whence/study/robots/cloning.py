@@ -16,6 +16,7 @@ from whence.study.study import Study
 # One number for 39 observed values may vary by 1e-7 in training; a policy should not amplify it a million
 # times when a rollout moves it.
 _LEAST_SPREAD = 1e-2
+PAPER = TanhGaussian()
 ONE_CYCLE = Triangle(peak=0.04, start=0.0, end=1e-3)  # warm-up over a 25th of the run, then down in a line
 
 
@@ -28,7 +29,7 @@ def cloning_recipe(
     schedule: Constant | Triangle | Cosine | Stairs = ONE_CYCLE,
     width: int = 400,
     depth: int = 3,
-    loss: TanhGaussian = TanhGaussian(),
+    loss: TanhGaussian = PAPER,
     subset: str = "shorter",
 ) -> Recipe:
     """How to clone: a tanh-Gaussian perceptron by maximum likelihood, observations standardised by mean and
@@ -76,13 +77,14 @@ def cloning_study(
         largest = float(np.abs(demonstrations.actions).max())
         if largest > 1 + 1e-6:
             raise InputError(
-                f"actions of {what} reach {largest:g}, but a tanh policy acts within [-1, 1]; scale them first."
+                f"actions of {what} reach {largest:g}, but a tanh policy acts within [-1, 1]; scale "
+                "them first."
             )
     shared = shared_episodes(prior, targets)
     if len(shared):
         raise InputError(
-            f"target episode {int(shared[0])} is in prior too, so its loss says nothing about what helps on new "
-            "ones; hold it out."
+            f"target episode {int(shared[0])} is in prior too, so its loss says nothing about what helps on "
+            "new ones; hold it out."
         )
     return Study(
         (prior.observations, prior.actions),
@@ -106,7 +108,8 @@ def target_groups(targets: Demonstrations) -> dict[str, list[str]]:
     """Task -> ids of its steps, for what averages over a task's demonstrations."""
     ids = np.array(target_ids(targets))
     return {
-        str(task): ids[targets.tasks[targets.episode_of] == task].tolist() for task in dict.fromkeys(targets.tasks)
+        str(task): ids[targets.tasks[targets.episode_of] == task].tolist()
+        for task in dict.fromkeys(targets.tasks)
     }
 
 
@@ -119,4 +122,6 @@ def shared_episodes(prior: Demonstrations, targets: Demonstrations) -> np.ndarra
         return demonstrations.observations[part].tobytes() + demonstrations.actions[part].tobytes()
 
     known = {hash(content(prior, episode)) for episode in range(prior.episodes)}
-    return np.array([e for e in range(targets.episodes) if hash(content(targets, e)) in known], dtype=np.int64)
+    return np.array(
+        [e for e in range(targets.episodes) if hash(content(targets, e)) in known], dtype=np.int64
+    )

@@ -42,8 +42,8 @@ class Demonstrations:
         lengths = np.asarray(self.lengths)
         if lengths.ndim != 1 or not len(lengths) or lengths.dtype.kind not in "iu" or lengths.min() < 1:
             raise InputError(
-                "lengths must be whole numbers of steps, at least 1 for each of at least one episode, received "
-                f"shape {lengths.shape} of {lengths.dtype}."
+                "lengths must be whole numbers of steps, at least 1 for each of at least one episode, "
+                f"received shape {lengths.shape} of {lengths.dtype}."
             )
         steps, episodes = int(lengths.sum()), len(lengths)
         for name, wanted, dims in (
@@ -126,7 +126,9 @@ class Demonstrations:
     def of_task(self, task: str) -> Demonstrations:
         """The episodes of one task."""
         if task not in self.tasks:
-            raise InputError(f"there is no episode of {task!r}; tasks are {', '.join(np.unique(self.tasks))}.")
+            raise InputError(
+                f"there is no episode of {task!r}; tasks are {', '.join(np.unique(self.tasks))}."
+            )
         return self.take(self.tasks == task)
 
     def clusters(self, length: int | None = None) -> np.ndarray:

@@ -144,7 +144,9 @@ def _lerobot() -> Any:
         try:  # where it was in releases before 0.4
             from lerobot.common.datasets.lerobot_dataset import LeRobotDataset
         except ImportError:
-            raise InputError("reading a LeRobot data set by its name needs lerobot; pip install lerobot.") from None
+            raise InputError(
+                "reading a LeRobot data set by its name needs lerobot; pip install lerobot."
+            ) from None
     return LeRobotDataset
 
 
@@ -152,11 +154,14 @@ def _column(table: Any, name: str) -> np.ndarray:
     values = table[name]
     if hasattr(values, "detach"):
         return np.asarray(values.detach().cpu())
-    return np.asarray([value.detach().cpu().numpy() if hasattr(value, "detach") else value for value in values])
+    return np.asarray(
+        [value.detach().cpu().numpy() if hasattr(value, "detach") else value for value in values]
+    )
 
 
 def _task_names(tasks: Any) -> dict[int, str]:
-    """Number to words: a dict in version 2 of the format, a data frame with the words as index in version 3."""
+    """Number to words: a dict in version 2 of the format, a data frame with the words as index in version
+    3."""
     if tasks is None:
         return {}
     if hasattr(tasks, "task_index"):

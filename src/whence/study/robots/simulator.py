@@ -1,7 +1,7 @@
 """One MetaWorld task, with goals that are chosen rather than drawn (Yu et al. 2020; Gymnasium's MT1).
 
-Built by ``gymnasium.make("Meta-World/MT1")``: a MetaWorld class built by hand hides the goal from the observation
-unless private flags are set, and its experts then fail.
+Built by ``gymnasium.make("Meta-World/MT1")``: a MetaWorld class built by hand hides the goal from the
+observation unless private flags are set, and its experts then fail.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class Simulator:
 
         if task not in ENV_POLICY_MAP:
             raise InputError(f"there is no MetaWorld task {task!r}; tasks are {', '.join(ENV_POLICY_MAP)}.")
-        self.task, self._expert = task, ENV_POLICY_MAP[task]
+        self.task: str = task
+        self._expert: Any = ENV_POLICY_MAP[task]
         made = gymnasium.make("Meta-World/MT1", env_name=task, seed=seed)
         self._goals = made.get_wrapper_attr("tasks")
         self._env: Any = made.unwrapped

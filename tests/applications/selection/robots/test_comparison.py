@@ -9,7 +9,12 @@ import pytest
 from tests.applications.selection.robots.cloned import cloned, pool, report, targets
 from tests.study.robots.made import driven
 from whence.applications.selection import Attributed, Random
-from whence.applications.selection.robots import LateInjection, StateRetrieval, compare_demonstrations, roll_out
+from whence.applications.selection.robots import (
+    LateInjection,
+    StateRetrieval,
+    compare_demonstrations,
+    roll_out,
+)
 from whence.applications.selection.robots import rollouts as module
 from whence.errors import InputError
 from whence.study.robots import Demonstrations, target_groups
@@ -68,7 +73,11 @@ class Plane:
 
     def step(self, action):
         self.at = self.at + 0.3 * np.asarray(action)
-        return np.r_[self.goal - self.at, self.at].astype(np.float32), 0.0, bool(np.linalg.norm(self.at - self.goal) < 0.2)
+        return (
+            np.r_[self.goal - self.at, self.at].astype(np.float32),
+            0.0,
+            bool(np.linalg.norm(self.at - self.goal) < 0.2),
+        )
 
 
 @pytest.fixture
@@ -92,7 +101,9 @@ class Still:
 
 
 def test_rollouts_count_what_is_solved_at_any_step(plane, tmp_path):
-    good, bad = roll_out([Towards(), Still()], ["a", "a"], episodes=20, horizon=60, to=tmp_path, progress=False)
+    good, bad = roll_out(
+        [Towards(), Still()], ["a", "a"], episodes=20, horizon=60, to=tmp_path, progress=False
+    )
     assert good.rate == 1.0 and good.lengths.max() < 60
     assert bad.rate < 0.3 and bad.interval[0] <= bad.rate <= bad.interval[1]
     assert set(bad.lengths[~bad.success].tolist()) == {25}  # it stopped moving, so it was stopped

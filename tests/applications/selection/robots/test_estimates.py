@@ -47,7 +47,8 @@ def test_long_clusters_win_by_their_sum_and_not_by_their_mean(tmp_path):
     by_mean = [set(CLUSTERS[select(value, count=k, groups=CLUSTERS)]) for k in (1, 2)]
     assert by_mean[0] == {0}  # one step does all of it
     worst = [
-        set(CLUSTERS[select(value, count=1, groups=CLUSTERS, reduce=how, worst=True)]) for how in ("sum", "mean")
+        set(CLUSTERS[select(value, count=1, groups=CLUSTERS, reduce=how, worst=True)])
+        for how in ("sum", "mean")
     ]
     assert worst[0] == {4} and worst[1] != {4}  # 4.0 over 30 steps is less a step than 2.0 over 9
 
@@ -98,7 +99,8 @@ def test_regression_and_metagradient_agree(tmp_path):
     )
     scores = cluster_regression(bank, clusters)
     first, second = (
-        np.bincount(clusters, s.data["weight"].values[0]) for s in (scores, INJECTION.attribute(study, clusters))
+        np.bincount(clusters, s.data["weight"].values[0])
+        for s in (scores, INJECTION.attribute(study, clusters))
     )
     assert first[:GOOD].mean() < 0 < first[GOOD:].mean() and second[:GOOD].mean() < second[GOOD:].mean()
     assert correlations(first[:, None], second[:, None])[0] > 0.3

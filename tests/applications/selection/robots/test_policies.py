@@ -18,7 +18,9 @@ def test_each_batch_has_exactly_its_share_of_the_target(alpha):
     assert ((drawn >= 100).sum(1) == round(alpha * 16)).all()
     counts = np.bincount(drawn[drawn < 100], minlength=10)
     assert counts.max() - counts.min() <= 1  # each as often as any other, to within the last round
-    np.testing.assert_array_equal(drawn, batches(chosen, target, steps=50, batch_size=16, alpha=alpha, seed=1))
+    np.testing.assert_array_equal(
+        drawn, batches(chosen, target, steps=50, batch_size=16, alpha=alpha, seed=1)
+    )
 
 
 def test_what_cannot_be_drawn_is_refused():
@@ -30,7 +32,11 @@ def test_what_cannot_be_drawn_is_refused():
 
 def test_policies_are_the_same_alone_and_in_company(tmp_path):
     study = cloned()
-    orders = [Order(np.arange(20), 0), Order(np.arange(20, 60), 1), Order(np.arange(0), 2, np.arange(10), 1.0)]
+    orders = [
+        Order(np.arange(20), 0),
+        Order(np.arange(20, 60), 1),
+        Order(np.arange(0), 2, np.arange(10), 1.0),
+    ]
     alone = train_policies(study, orders, steps=20, stack=1, progress=False)
     together = train_policies(study, orders, steps=20, stack=3, to=tmp_path, progress=False)
     for one, other in zip(alone, together):
@@ -51,7 +57,8 @@ def test_policies_on_disk_are_not_trained_again(tmp_path, monkeypatch):
 def test_more_steps_lower_the_loss():
     study = cloned()
     few, many = (
-        train_policies(study, [Order(np.arange(100), 0)], steps=steps, progress=False)[0] for steps in (5, 100)
+        train_policies(study, [Order(np.arange(100), 0)], steps=steps, progress=False)[0]
+        for steps in (5, 100)
     )
     assert many.mean_loss(report()) < few.mean_loss(report())
 
@@ -61,7 +68,9 @@ def test_a_policy_applies_tanh_once():
     policy = Policy(network)
     outputs = network(torch.tensor([[0.3, -2.0]]))[0, :2].detach().numpy()
     np.testing.assert_allclose(policy(np.array([0.3, -2.0])), np.tanh(outputs), rtol=1e-6)
-    loss = policy.mean_loss(report().__class__(np.ones((3, 2)), np.zeros((3, 2)), np.array([3]), np.array([""])))
+    loss = policy.mean_loss(
+        report().__class__(np.ones((3, 2)), np.zeros((3, 2)), np.array([3]), np.array([""]))
+    )
     expected = TanhGaussian()(network(torch.ones(1, 2)), torch.zeros(1, 2))
     assert loss == pytest.approx(expected.item(), rel=1e-6)
 

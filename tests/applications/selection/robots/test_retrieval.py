@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from tests.applications.selection.robots.cloned import GOOD, cloned, pool, targets as targets_
+from tests.applications.selection.robots.cloned import GOOD, cloned, pool
+from tests.applications.selection.robots.cloned import targets as targets_
 from whence.applications.selection import Pool, scores_of, select
 from whence.applications.selection.robots import (
     ActionRetrieval,
@@ -30,7 +31,9 @@ def test_the_nearest_is_found():
 
 def test_chunks_stop_at_the_end_of_an_episode():
     values, episodes = np.arange(5.0)[:, None], np.array([0, 0, 0, 1, 1])
-    np.testing.assert_array_equal(chunks(values, episodes, 3), [[0, 1, 2], [1, 2, 2], [2, 2, 2], [3, 4, 4], [4, 4, 4]])
+    np.testing.assert_array_equal(
+        chunks(values, episodes, 3), [[0, 1, 2], [1, 2, 2], [2, 2, 2], [3, 4, 4], [4, 4, 4]]
+    )
 
 
 def brute(distances, length):

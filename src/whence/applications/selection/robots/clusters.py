@@ -15,7 +15,8 @@ def cluster_codes(study: Any, clusters: np.ndarray) -> tuple[np.ndarray, np.ndar
     array = np.asarray(clusters)
     if array.shape != (study.n,):
         raise InputError(
-            f"clusters must have one id for each of {study.n} training examples, received shape {array.shape}."
+            f"clusters must have one id for each of {study.n} training examples, received shape "
+            f"{array.shape}."
         )
     codes = np.unique(array, return_inverse=True)[1]
     return codes, np.bincount(codes)

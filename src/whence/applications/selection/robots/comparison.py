@@ -54,8 +54,8 @@ def compare_demonstrations(
     tasks : task -> ids of its targets: `target_groups`. Names of MetaWorld tasks where there are rollouts.
     fractions : shares of the clusters that are kept.
     seeds : training seeds of each policy, or how many; random rules choose anew for each.
-    alpha : share of each batch that comes from the task's target demonstrations (co-training); 0 trains on the
-        choice alone.
+    alpha : share of each batch that comes from the task's target demonstrations (co-training); 0 trains on
+        the choice alone.
     reduce : a cluster's score, see `select`: per step, or the sum.
     episodes, horizon : of the rollouts of each policy, see `roll_out`.
     rollouts : whether to roll out at all (needs `metaworld`).
@@ -63,14 +63,16 @@ def compare_demonstrations(
 
     Raises
     ------
-    InputError : a task without targets or without report demonstrations, report demonstrations that are targets
-        or candidates too, observations or actions of another size, two selectors of one name.
+    InputError : a task without targets or without report demonstrations, report demonstrations that are
+        targets or candidates too, observations or actions of another size, two selectors of one name.
     """
     numbers = list(range(seeds)) if isinstance(seeds, int) else [int(seed) for seed in seeds]
     codes, _ = cluster_codes(study, clusters)
     names = [selector.name for selector in selectors]
     if len({ALL, TARGET, *names}) < len(names) + 2:
-        raise InputError(f"selectors must differ in name, also from {ALL!r} and {TARGET!r}; received {names}.")
+        raise InputError(
+            f"selectors must differ in name, also from {ALL!r} and {TARGET!r}; received {names}."
+        )
     if not numbers or not tasks or not fractions:
         raise InputError("name at least one seed, one task and one fraction.")
     _check_report(study, report, tasks)
@@ -160,7 +162,8 @@ def _check_report(study: Study, report: Demonstrations, tasks: Mapping[str, Sequ
         as_one.check_like(report, "report demonstrations")
         if len(shared_steps(as_one, report)):
             raise InputError(
-                f"steps of the report demonstrations are also those of {what}; what is reported must be held out."
+                f"steps of the report demonstrations are also those of {what}; what is reported must be "
+                "held out."
             )
 
 

@@ -1,4 +1,5 @@
-"""What came of choosing demonstrations: success and held-out loss of policies, by rule, task and kept fraction."""
+"""What came of choosing demonstrations: success and held-out loss of policies, by rule, task and kept
+fraction."""
 
 from __future__ import annotations
 
@@ -26,8 +27,8 @@ class Arm:
     ----------
     fraction : share of the clusters that is kept; 1 for all data, 0 for the target demonstrations alone.
     ids : of the chosen steps.
-    losses : cloning loss on the report demonstrations, ``(seeds,)``. rates : share of rollouts that were solved,
-        ``(seeds,)``, or None without rollouts.
+    losses : cloning loss on the report demonstrations, ``(seeds,)``. rates : share of rollouts that were
+        solved, ``(seeds,)``, or None without rollouts.
     """
 
     task: str
@@ -70,7 +71,11 @@ class DemonstrationFinding(Applied):
             rows.append(cells)
         columns = ["chosen by", "kept", "loss", "95 % low", "95 % high"]
         columns += ["success", "success low", "success high"] if rolled else []
-        ranks = {task: _rank_correlation([arm for arm in arms if arm.task == task]) for task in tasks} if rolled else {}
+        ranks = (
+            {task: _rank_correlation([arm for arm in arms if arm.task == task]) for task in tasks}
+            if rolled
+            else {}
+        )
         count = len(arms[0].losses)
         return cls(
             title="Demonstrations chosen",
@@ -79,8 +84,8 @@ class DemonstrationFinding(Applied):
             chart=_chart(arms, tasks, rolled),
             verified=f"every policy was trained anew, {count} seeds for each rule and task"
             + (f", and rolled out {episodes} times" if rolled else "; no rollouts"),
-            meaning="loss: mean negative log-likelihood of actions in demonstrations held out from choice and training, "
-            "nats a step, lower is better. Intervals are over training seeds, means over tasks.",
+            meaning="loss: mean negative log-likelihood of actions in demonstrations held out from choice and "
+            "training, nats a step, lower is better. Intervals are over training seeds, means over tasks.",
             provenance=dict(settings),
             arms=tuple(arms),
             rank_correlation=ranks,
@@ -90,12 +95,14 @@ class DemonstrationFinding(Applied):
         """One arm; the fraction may be left out where there is one only."""
         found = [a for a in self.arms if (a.task, a.name) == (task, name) and fraction in (None, a.fraction)]
         if len(found) != 1:
-            raise InputError(f"{len(found)} arms are of {task!r}, {name!r} and fraction {fraction}; name one.")
+            raise InputError(
+                f"{len(found)} arms are of {task!r}, {name!r} and fraction {fraction}; name one."
+            )
         return found[0]
 
     def verify(self, study: Study, *args: Any, **kwargs: Any) -> DemonstrationFinding:
-        """Itself: policies were trained and rolled out to find it. Compare again with other seeds for a second
-        opinion."""
+        """Itself: policies were trained and rolled out to find it. Compare again with other seeds for a
+        second opinion."""
         return self
 
 
@@ -115,15 +122,19 @@ def _rank_correlation(arms: Sequence[Arm]) -> float:
 
 
 def _statement(
-    rows: Sequence[Sequence[Any]], success: Mapping[tuple[str, float], float], tasks: int, seeds: int, episodes: int
+    rows: Sequence[Sequence[Any]],
+    success: Mapping[tuple[str, float], float],
+    tasks: int,
+    seeds: int,
+    episodes: int,
 ) -> str:
     where = f"{tasks} task{'s' * (tasks > 1)}, {seeds} seed{'s' * (seeds > 1)}"
     if success:
         (name, fraction), rate = max(success.items(), key=lambda item: item[1])
         other = success.get((ALL, 1.0), 0.0)
         return (
-            f"Policies trained on {_words(name, fraction)} solve {rate:.0%} of rollouts, on all data {other:.0%} "
-            f"({where}, {episodes} rollouts each)."
+            f"Policies trained on {_words(name, fraction)} solve {rate:.0%} of rollouts, on all data "
+            f"{other:.0%} ({where}, {episodes} rollouts each)."
         )
     best = min(rows, key=lambda row: row[2])
     other = next((row[2] for row in rows if row[0] == ALL), float("nan"))
@@ -158,4 +169,6 @@ def _chart(arms: Sequence[Arm], tasks: Sequence[str], rolled: bool) -> Chart:
                 high=[float(end[2]) for end in ends if end[2] is not None] if known else None,
             )
         )
-    return Chart("bars", series, "task", "share of rollouts solved" if rolled else "held-out loss, nats a step")
+    return Chart(
+        "bars", series, "task", "share of rollouts solved" if rolled else "held-out loss, nats a step"
+    )

@@ -22,12 +22,12 @@ from whence.training.injection import InjectedRun
 class LateInjection:
     """What a little of each cluster, injected late, would do to the targets' mean loss.
 
-    In each trial a model is trained on the clusters that are included for `at` steps; then one step takes every
-    step of a random `share` of all clusters at weight 0; then training goes on to `steps`. The derivative of the
-    targets' loss by the weight z_c of cluster c, all its steps together, is taken back from the end to the
-    injected step only. After each trial clusters of the lowest fifth of its derivatives come in and those of the
-    highest fifth go out (`feedback`), so the base point moves towards data that help. A cluster's effect is its
-    mean derivative over the trials in which it was injected.
+    In each trial a model is trained on the clusters that are included for `at` steps; then one step takes
+    every step of a random `share` of all clusters at weight 0; then training goes on to `steps`. The
+    derivative of the targets' loss by the weight z_c of cluster c, all its steps together, is taken back from
+    the end to the injected step only. After each trial clusters of the lowest fifth of its derivatives come
+    in and those of the highest fifth go out (`feedback`), so the base point moves towards data that help. A
+    cluster's effect is its mean derivative over the trials in which it was injected.
 
     Parameters
     ----------
@@ -52,14 +52,20 @@ class LateInjection:
             raise InputError(f"at={self.at} must lie between 1 and steps - 1 = {self.steps - 1}.")
         if not (0 < self.share <= 1 and 0 <= self.feedback < 0.5):
             raise InputError(
-                f"share must lie in (0, 1] and feedback in [0, 0.5), received {self.share} and {self.feedback}."
+                f"share must lie in (0, 1] and feedback in [0, 0.5), received {self.share} and "
+                f"{self.feedback}."
             )
 
     def attribute(
-        self, study: Any, clusters: np.ndarray, targets: Sequence[Any] | None = None, name: str = "targets", seed: int = 0
+        self,
+        study: Any,
+        clusters: np.ndarray,
+        targets: Sequence[Any] | None = None,
+        name: str = "targets",
+        seed: int = 0,
     ) -> Attribution:
-        """One row: the effect on the mean loss of the targets, shared out evenly over the steps of each cluster,
-        so that the sum over a cluster is its derivative; 0 for clusters that were never injected.
+        """One row: the effect on the mean loss of the targets, shared out evenly over the steps of each
+        cluster, so that the sum over a cluster is its derivative; 0 for clusters that were never injected.
 
         Parameters
         ----------
@@ -100,7 +106,8 @@ class LateInjection:
     def _trial(
         self, study: Any, codes: np.ndarray, included: np.ndarray, positions: list[int], seed: int, trial: int
     ) -> tuple[np.ndarray, float]:
-        """Derivative by each cluster's weight, NaN where it was not injected, and the mean loss at the end."""
+        """Derivative by each cluster's weight, NaN where it was not injected, and the mean loss at the
+        end."""
         count = len(included)
         rng = np.random.default_rng([seed, trial])
         chosen = np.zeros(count, dtype=bool)
@@ -116,7 +123,8 @@ class LateInjection:
         found = run.differentiate("loss", [positions], self.memory)
         if not np.isfinite(found.gradient).all():
             raise InputError(
-                f"the derivatives of trial {trial} are not finite; lower the learning rate, or set eps_root of Adam."
+                f"the derivatives of trial {trial} are not finite; lower the learning rate, or set eps_root of "
+                "Adam."
             )
         effects = np.bincount(codes, found.gradient[0], minlength=count)
         return np.where(chosen, effects, np.nan), float(found.outputs[0])
@@ -130,4 +138,3 @@ class LateInjection:
         changed[known & (effects <= low)] = True
         changed[known & (effects >= high)] = False
         return changed if changed.any() else included
-

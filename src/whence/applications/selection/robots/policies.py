@@ -1,8 +1,9 @@
-"""Policies trained on chosen steps: all for equally many optimiser steps, so that more data is not more training.
+"""Policies trained on chosen steps: all for equally many optimiser steps, so that more data is not more
+training.
 
-A recipe counts epochs, by which a policy on a tenth of the steps would be trained a tenth as long. Here each policy
-gets `steps` batches of its own choice, gone through again and again in new orders, with a share of each batch from
-the target's demonstrations (co-training) where that is asked for.
+A recipe counts epochs, by which a policy on a tenth of the steps would be trained a tenth as long. Here each
+policy gets `steps` batches of its own choice, gone through again and again in new orders, with a share of
+each batch from the target's demonstrations (co-training) where that is asked for.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from whence.training.given import train_on_batches
 
 @dataclass(frozen=True, eq=False)
 class Policy:
-    """A trained network and how to act by it: observation ``(d,)`` to ``tanh(mean)`` ``(a,)``, tanh applied once."""
+    """A trained network and how to act by it: observation ``(d,)`` to ``tanh(mean)`` ``(a,)``, tanh applied
+    once."""
 
     network: nn.Module
     loss: TanhGaussian = TanhGaussian()
@@ -54,8 +56,8 @@ class Policy:
 def batches(
     chosen: np.ndarray, target: np.ndarray, *, steps: int, batch_size: int, alpha: float = 0.0, seed: int = 0
 ) -> np.ndarray:
-    """Positions ``(steps, batch_size)`` int64: in each batch exactly ``round(alpha * batch_size)`` of `target`, the
-    rest of `chosen`; either is gone through in a new order whenever it is used up.
+    """Positions ``(steps, batch_size)`` int64: in each batch exactly ``round(alpha * batch_size)`` of
+    `target`, the rest of `chosen`; either is gone through in a new order whenever it is used up.
 
     Raises
     ------
@@ -66,9 +68,14 @@ def batches(
     theirs = round(alpha * batch_size)
     for name, values, share in (("chosen", chosen, batch_size - theirs), ("target", target, theirs)):
         if share and not len(values):
-            raise InputError(f"{name} is empty, but {share} of the {batch_size} steps of a batch come from it.")
+            raise InputError(
+                f"{name} is empty, but {share} of the {batch_size} steps of a batch come from it."
+            )
     rng = np.random.default_rng([seed, 0xBA7C])
-    parts = [_rounds(np.asarray(chosen), steps * (batch_size - theirs), rng), _rounds(np.asarray(target), steps * theirs, rng)]
+    parts = [
+        _rounds(np.asarray(chosen), steps * (batch_size - theirs), rng),
+        _rounds(np.asarray(target), steps * theirs, rng),
+    ]
     return np.concatenate([part.reshape(steps, -1) for part in parts], axis=1)
 
 
@@ -81,8 +88,8 @@ def _rounds(values: np.ndarray, count: int, rng: np.random.Generator) -> np.ndar
 
 @dataclass(frozen=True, eq=False)
 class Order:
-    """One policy to be trained: on which steps `chosen` of the prior, with which share `alpha` of which `target`
-    steps of the targets, from which `seed` (initial weights and order)."""
+    """One policy to be trained: on which steps `chosen` of the prior, with which share `alpha` of which
+    `target` steps of the targets, from which `seed` (initial weights and order)."""
 
     chosen: np.ndarray
     seed: int = 0
@@ -112,7 +119,8 @@ def train_policies(
     recipe = study.recipe
     if recipe is None or not isinstance(recipe.loss, TanhGaussian):
         raise InputError(
-            f"policies are trained by a Recipe with a TanhGaussian loss, received {study!r}; see cloning_study."
+            f"policies are trained by a Recipe with a TanhGaussian loss, received {study!r}; see "
+            "cloning_study."
         )
     if steps < 1 or stack < 1:
         raise InputError(f"steps={steps} and stack={stack} must be at least 1.")
@@ -121,15 +129,23 @@ def train_policies(
     folder = None if to is None else Path(to)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-    known = {} if folder is None else {key: path for key in keys if (path := folder / f"{key}.safetensors").exists()}
+    known = (
+        {}
+        if folder is None
+        else {key: path for key in keys if (path := folder / f"{key}.safetensors").exists()}
+    )
     wanted = list(dict.fromkeys(key for key in keys if key not in known))
     by_key = dict(zip(keys, orders, strict=True))
     parts = [wanted[start : start + stack] for start in range(0, len(wanted), stack)]
     jobs = [(joined, study.n, [by_key[key] for key in part], steps, part, folder) for part in parts]
-    made = {}
-    for part, weights in zip(parts, spread(_train, jobs, processes, "training policies" if progress else None)):
+    made: dict[str, dict[str, torch.Tensor]] = {}
+    for part, weights in zip(
+        parts, spread(_train, jobs, processes, "training policies" if progress else None)
+    ):
         made.update(zip(part, weights, strict=True))
-    return [Policy(_load(study, made[key] if key in made else load_file(known[key])), recipe.loss) for key in keys]
+    return [
+        Policy(_load(study, made[key] if key in made else load_file(known[key])), recipe.loss) for key in keys
+    ]
 
 
 def _joined(study: Study) -> Study:

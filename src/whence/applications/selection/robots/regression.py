@@ -1,7 +1,7 @@
 """Cluster effects by regression: DataMIL's estimator in simulation, whose code its release lacks.
 
-Retrain on random sets of clusters (``Subsets.grouped``), regress the targets' mean loss on which clusters were there
-(Dass et al. 2026, arXiv 2505.09603, section 3; Ilyas et al. 2022, arXiv 2202.00622).
+Retrain on random sets of clusters (``Subsets.grouped``), regress the targets' mean loss on which clusters
+were there (Dass et al. 2026, arXiv 2505.09603, section 3; Ilyas et al. 2022, arXiv 2202.00622).
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ def cluster_regression(
 ) -> Attribution:
     """Ridge regression of the mean output over each group of targets on the clusters of a bank.
 
-    One unknown a cluster, however long it is: regressing on steps would shrink the effect of a short cluster more.
-    The penalty minimises the leave-one-out error on training and validation rows; where the bank has a held-out
-    part, the provenance says how predictions there correlate with what came.
+    One unknown a cluster, however long it is: regressing on steps would shrink the effect of a short cluster
+    more. The penalty minimises the leave-one-out error on training and validation rows; where the bank has a
+    held-out part, the provenance says how predictions there correlate with what came.
 
     Returns
     -------
-    Attribution with a row for each group and a column for each step: a cluster's effect shared out evenly over
-    its steps, so that the sum over a cluster is its effect. Units of the output, calibrated.
+    Attribution with a row for each group and a column for each step: a cluster's effect shared out evenly
+    over its steps, so that the sum over a cluster is its effect. Units of the output, calibrated.
 
     Parameters
     ----------
@@ -47,9 +47,11 @@ def cluster_regression(
     InputError : too few retrainings, or a mask that keeps a part of a cluster.
     """
     codes, sizes = cluster_codes(bank, clusters)
-    groups = {"targets": target_positions(bank, None)} if targets is None else {
-        name: target_positions(bank, ids) for name, ids in targets.items()
-    }
+    groups = (
+        {"targets": target_positions(bank, None)}
+        if targets is None
+        else {name: target_positions(bank, ids) for name, ids in targets.items()}
+    )
     parts = [bank.select(part, output) for part in ("train", "validation")]
     masks = np.concatenate([part.masks for part in parts])
     if len(masks) < FEWEST:
@@ -96,4 +98,6 @@ def _by_cluster(masks: np.ndarray, codes: np.ndarray, sizes: np.ndarray) -> np.n
 
 
 def _means(outputs: np.ndarray, groups: Mapping[str, list[int]]) -> np.ndarray:
-    return np.stack([outputs[:, positions].mean(1, dtype=np.float64) for positions in groups.values()], axis=1)
+    return np.stack(
+        [outputs[:, positions].mean(1, dtype=np.float64) for positions in groups.values()], axis=1
+    )

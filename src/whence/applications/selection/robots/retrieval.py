@@ -1,4 +1,5 @@
-"""Retrieval: choose the steps whose state, or whose next actions, look like those of a target demonstration."""
+"""Retrieval: choose the steps whose state, or whose next actions, look like those of a target
+demonstration."""
 
 from __future__ import annotations
 
@@ -80,14 +81,15 @@ def check_episodes(pool: Pool, mine: np.ndarray, theirs: np.ndarray) -> tuple[np
     mine, theirs = np.asarray(mine), np.asarray(theirs)
     if mine.shape != (pool.n,) or theirs.shape != (len(pool.study.target_ids),):
         raise InputError(
-            f"episodes must name the episode of each of {pool.n} candidates and target_episodes that of each of "
-            f"{len(pool.study.target_ids)} targets, received shapes {mine.shape} and {theirs.shape}."
+            f"episodes must name the episode of each of {pool.n} candidates and target_episodes that of each "
+            f"of {len(pool.study.target_ids)} targets, received shapes {mine.shape} and {theirs.shape}."
         )
     return mine, theirs
 
 
 def chunks(values: np.ndarray, episodes: np.ndarray, horizon: int) -> np.ndarray:
-    """``(n, horizon * a)``: each step's values and those of the steps after it, the episode's last repeated."""
+    """``(n, horizon * a)``: each step's values and those of the steps after it, the episode's last
+    repeated."""
     if horizon < 1:
         raise InputError(f"horizon must be at least 1 step, received {horizon}.")
     ends = np.flatnonzero(np.r_[np.diff(episodes) != 0, True])

@@ -59,13 +59,13 @@ def roll_out(
 ) -> list[Rollouts]:
     """Roll out each policy at the task beside it.
 
-    An episode ends when the task is solved, after `horizon` steps, or when nothing has moved for `still` steps:
-    the policy is deterministic, so it would stay there.
+    An episode ends when the task is solved, after `horizon` steps, or when nothing has moved for `still`
+    steps: the policy is deterministic, so it would stay there.
 
     Parameters
     ----------
-    policies : each a function (of a kind that can be pickled) from an observation ``(d,)`` to an action ``(a,)``,
-        with a `fingerprint` where `to` is given; `Policy` is one.
+    policies : each a function (of a kind that can be pickled) from an observation ``(d,)`` to an action
+        ``(a,)``, with a `fingerprint` where `to` is given; `Policy` is one.
     tasks : names of MetaWorld tasks, one for each policy.
     episodes : placements 0 to ``episodes - 1`` of those that belong to `seed`, at most 50.
     seed : of the placements; not that of demonstrations, or policies are tested where they were shown.
@@ -81,12 +81,16 @@ def roll_out(
     if not 1 <= episodes <= GOALS:
         raise InputError(f"episodes must be 1 to {GOALS}, the placements of a seed, received {episodes}.")
     if not 1 <= horizon <= LONGEST or still < 2:
-        raise InputError(f"horizon must be 1 to {LONGEST} and still at least 2, received {horizon} and {still}.")
+        raise InputError(
+            f"horizon must be 1 to {LONGEST} and still at least 2, received {horizon} and {still}."
+        )
     folder = None if to is None else Path(to)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
     how = {"episodes": episodes, "horizon": horizon, "still": still, "seed": seed}
-    files = [None if folder is None else folder / f"{_key(p, task, how)}.json" for p, task in zip(policies, tasks)]
+    files = [
+        None if folder is None else folder / f"{_key(p, task, how)}.json" for p, task in zip(policies, tasks)
+    ]
     missing = [i for i, file in enumerate(files) if file is None or not file.exists()]
     if missing:
         installed()
@@ -129,7 +133,9 @@ def _episode(env: Any, policy: Any, goal: int, horizon: int, still: int) -> tupl
 def _key(policy: Any, task: str, how: dict[str, int]) -> str:
     name = getattr(policy, "fingerprint", None)
     if name is None:
-        raise InputError("results are kept under a policy's fingerprint, and this one has none; leave `to` out.")
+        raise InputError(
+            "results are kept under a policy's fingerprint, and this one has none; leave `to` out."
+        )
     return hashlib.sha256(json.dumps([name, task, how]).encode()).hexdigest()[:20]
 
 

@@ -1,8 +1,8 @@
 """Subsequence matching: choose the pieces of trajectories that warp onto a piece of a target demonstration.
 
 STRAP (Memmel et al. 2025, arXiv 2412.15182) cuts target demonstrations into pieces and finds, by dynamic time
-warping with free ends, the best match of each in every trajectory. Its features are of a vision model; here they are
-standardised observations.
+warping with free ends, the best match of each in every trajectory. Its features are of a vision model; here
+they are standardised observations.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from whence.errors import InputError
 
 @dataclass(frozen=True, eq=False)
 class SubsequenceMatching(Selector):
-    """Minus the lowest cost, for each step of the piece that is matched, of the matches that a step is part of;
-    steps of no match come after all that are, by their distance to the targets.
+    """Minus the lowest cost, for each step of the piece that is matched, of the matches that a step is part
+    of; steps of no match come after all that are, by their distance to the targets.
 
     Parameters
     ----------

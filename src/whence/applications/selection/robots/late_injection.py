@@ -123,8 +123,8 @@ class LateInjection:
         found = run.differentiate("loss", [positions], self.memory)
         if not np.isfinite(found.gradient).all():
             raise InputError(
-                f"the derivatives of trial {trial} are not finite; lower the learning rate, or set eps_root of "
-                "Adam."
+                f"the derivatives of trial {trial} are not finite; lower the learning rate, or set "
+                "eps_root of Adam."
             )
         effects = np.bincount(codes, found.gradient[0], minlength=count)
         return np.where(chosen, effects, np.nan), float(found.outputs[0])

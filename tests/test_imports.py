@@ -41,6 +41,7 @@ EXTRAS = {
     "metaworld",
     "gymnasium",
     "mujoco",
+    "lerobot",
     "fastapi",
     "uvicorn",
     "fsspec",

@@ -39,7 +39,7 @@ def cloning_recipe(
     ----------
     optimizer : default Adam with learning rate 2e-3, betas 0.9 and 0.99 and 1e-11 in and beside the root, at
         which metagradients of DataMIL's policies were taken.
-    width, depth : of the network, see `whence.networks.gaussian_policy`.
+    width, depth : of the network, see `whence.training.policies.gaussian_policy`.
     epochs, batch_size, schedule, subset : as in `Recipe`.
     """
     from whence.training.policies import gaussian_policy

@@ -85,7 +85,7 @@ class DemonstrationFinding(Applied):
             verified=f"every policy was trained anew, {count} seeds for each rule and task"
             + (f", and rolled out {episodes} times" if rolled else "; no rollouts"),
             meaning="loss: mean negative log-likelihood of actions in demonstrations held out from choice "
-            "and training, nats a step, lower is better. Intervals are over training seeds, means over tasks.",
+            "and training, nats a step, lower is better. Intervals are over seeds, means over tasks.",
             provenance=dict(settings),
             arms=tuple(arms),
             rank_correlation=ranks,

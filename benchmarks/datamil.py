@@ -81,10 +81,10 @@ FULL = {
     "length": 130,  # steps of an episode in the pool, at most
     "width": 128,
     "batch": 512,
-    "models": 800,
+    "models": 1000,
     "keep": 0.2,
     "epochs": 6,
-    "trials": 30,
+    "trials": 50,
     "steps": 300,
     "injected_at": 250,
     "final_steps": 1000,
@@ -104,7 +104,7 @@ QUICK = FULL | {
     "early_stop": 4,
     "random_walk": 4,
     "demonstrations": 2,
-    "width": 32,
+    "width": 64,
     "batch": 128,
     "models": 60,
     "epochs": 4,
@@ -112,7 +112,7 @@ QUICK = FULL | {
     "trials": 3,
     "steps": 80,
     "injected_at": 60,
-    "final_steps": 100,
+    "final_steps": 300,
     "seeds": 2,
     "episodes": 3,
     "horizon": 120,
@@ -254,10 +254,8 @@ def processor_seconds(study, bank) -> float:
 def by_injection(study, clusters, groups, folder, settings):
     """Attribution with a row for each task, and the seconds that each took."""
     estimate = LateInjection(settings["trials"], settings["steps"], settings["injected_at"])
-    jobs = [
-        (study, clusters, ids, task, estimate, settings["seed"], folder / "estimates")
-        for task, ids in groups.items()
-    ]
+    kept = folder / f"estimates-{settings['trials']}-{settings['steps']}-{study.fingerprint[:8]}"
+    jobs = [(study, clusters, ids, task, estimate, settings["seed"], kept) for task, ids in groups.items()]
     found = list(spread(_inject, jobs, usable_cores(), "metagradients"))
     weights = np.concatenate([scores.data["weight"].values for scores, _ in found])
     joined = whence.Attribution(

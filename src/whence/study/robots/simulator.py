@@ -6,6 +6,7 @@ observation unless private flags are set, and its experts then fail.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -47,7 +48,9 @@ class Simulator:
             raise InputError(f"there is no MetaWorld task {task!r}; tasks are {', '.join(ENV_POLICY_MAP)}.")
         self.task: str = task
         self._expert: Any = ENV_POLICY_MAP[task]
-        made = gymnasium.make("Meta-World/MT1", env_name=task, seed=seed)
+        with warnings.catch_warnings():  # about bounds of its own observations
+            warnings.simplefilter("ignore")
+            made = gymnasium.make("Meta-World/MT1", env_name=task, seed=seed)
         self._goals = made.get_wrapper_attr("tasks")
         self._env: Any = made.unwrapped
 

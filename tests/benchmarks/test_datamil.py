@@ -22,4 +22,6 @@ def test_datamil(tmp_path, monkeypatch):
         *datamil.HEURISTICS,
     }
     again = datamil.run(quick=True)  # finds everything and says the same
-    assert [row for row in again.rows if "cost" not in row] == [row for row in result.rows if "cost" not in row]
+    assert [row for row in again.rows if "cost" not in row] == [
+        row for row in result.rows if "cost" not in row
+    ]

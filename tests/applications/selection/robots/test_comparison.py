@@ -51,6 +51,8 @@ def test_a_good_choice_makes_a_better_policy(tmp_path):
     assert len(episodes) == round(0.3 * pool().episodes)
     assert "held-out loss" in found.statement and found.verify(cloned()) is found
     json.dumps(found.to_dict())
+    found.export(tmp_path / "chosen.npy", "reach", "metagradient")
+    np.testing.assert_array_equal(np.load(tmp_path / "chosen.npy"), found.arm("reach", "metagradient").ids)
     assert str(compared(to=tmp_path)) == str(found)
 
 

@@ -3,6 +3,7 @@ fraction."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from whence.applications.applied import Applied
+from whence.applications.selection.export import write_index
 from whence.errors import InputError
 from whence.evaluate.correlation import correlations
 from whence.evaluate.intervals import mean_interval
@@ -99,6 +101,13 @@ class DemonstrationFinding(Applied):
                 f"{len(found)} arms are of {task!r}, {name!r} and fraction {fraction}; name one."
             )
         return found[0]
+
+    def export(
+        self, path: str | os.PathLike[str], task: str, name: str, fraction: float | None = None
+    ) -> None:
+        """Write the ids of the chosen steps as a plain index file (for a random rule, of its first draw); see
+        `whence.applications.selection.write_index`."""
+        write_index(path, self.arm(task, name, fraction).ids)
 
     def verify(self, study: Study, *args: Any, **kwargs: Any) -> DemonstrationFinding:
         """Itself: policies were trained and rolled out to find it. Compare again with other seeds for a

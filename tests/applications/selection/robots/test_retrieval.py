@@ -5,7 +5,7 @@ import pytest
 
 from tests.applications.selection.robots.cloned import GOOD, cloned, pool
 from tests.applications.selection.robots.cloned import targets as targets_
-from whence.applications.selection import Pool, scores_of, select
+from whence.applications.selection import Pool, Random, scores_of, select
 from whence.applications.selection.robots import (
     ActionRetrieval,
     BehaviorRetrieval,
@@ -101,6 +101,14 @@ def test_a_target_s_own_state_is_the_nearest():
     for step in (0, 17):
         gaps = np.linalg.norm((prior.observations[step] - targets.observations) / spread, axis=1)
         assert scores[step] == pytest.approx(-gaps.min(), rel=1e-3)
+
+
+def test_chance_takes_clusters_whole_and_long_ones_as_often():
+    candidates = Pool(
+        cloned(), groups=np.r_[np.zeros(1), np.ones(200), np.full(cloned().n - 201, 2)].astype(int)
+    )
+    best = [int(candidates.groups[Random().scores(candidates, seed).argmax()]) for seed in range(300)]
+    assert min(np.bincount(best, minlength=3)) > 70
 
 
 def test_what_cannot_be_compared_is_refused():

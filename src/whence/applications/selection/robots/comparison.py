@@ -78,9 +78,9 @@ def compare_demonstrations(
     _check_report(study, report, tasks)
     orders: dict[tuple[str, str, float], list[Order]] = {}
     chosen: dict[tuple[str, str, float], np.ndarray] = {}
-    everything = np.arange(study.n)
+    everything, whole = np.arange(study.n), Pool(study, groups=clusters)
     for task, ids in tasks.items():
-        pool = Pool(study, targets=ids, task=task, groups=clusters)
+        pool = whole.only(ids, task)
         target = pool.target_index
         mixed = target if alpha else None
         orders[task, TARGET, 0.0] = [Order(everything[:0], seed, target, 1.0) for seed in numbers]

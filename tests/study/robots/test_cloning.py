@@ -36,7 +36,7 @@ def test_it_learns():
     before = [
         r.outputs["loss"].mean() for r in untrained.trainer().train(np.ones((1, s.n), bool), np.array([0]))
     ]
-    assert rows[0] < before[0] - 0.5
+    assert rows[0] < before[0] - 0.3
     assert train(s).training is False
 
 

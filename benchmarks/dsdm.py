@@ -206,10 +206,15 @@ def described(settings: dict[str, Any], data: Material, recipes: dict[str, whenc
 
 
 def rows(result: Result, finding: SelectionFinding, size: str) -> None:
+    each = result.details.setdefault("losses", [])
     for row in finding.rows:
         if row.loss is None:
             continue
         multiplier = row.multiplier
+        each.append({"model": size, "task": row.task, "rule": row.selector, "fraction": row.fraction})
+        each[-1] |= {"losses": row.losses}
+        if multiplier is not None:
+            each[-1] |= {"multiplier": multiplier.value, "interval": multiplier.interval}
         result.row(
             model=size,
             task=row.task,

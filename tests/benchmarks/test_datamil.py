@@ -6,6 +6,7 @@ from benchmarks import datamil
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_datamil(tmp_path, monkeypatch):
     pytest.importorskip("metaworld", reason="the robot extra is not installed")
     monkeypatch.setattr(datamil, "RUNS", tmp_path)

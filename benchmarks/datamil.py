@@ -42,6 +42,7 @@ from whence.applications.selection.robots import (
     compare_demonstrations,
 )
 from whence.applications.selection.robots.finding import ALL, TARGET, over_seeds
+from whence.bank import Bank
 from whence.evaluate.correlation import correlations
 from whence.evaluate.intervals import mean_interval
 from whence.provenance import usable_cores
@@ -232,11 +233,11 @@ def demonstrations(folder, settings) -> tuple[Demonstrations, Demonstrations, De
 
 def by_regression(study, clusters, groups, folder, settings):
     """Attribution, bank and the seconds of its retrainings."""
-    steps = settings["batch"]
-    # retrainings of equally many steps are trained together, so their size should not lie near a step's edge
-    edge = np.floor(settings["keep"] * study.n / steps) + 0.5
-    keep = float(edge * steps / study.n)
-    subsets = whence.Subsets.grouped(clusters, keep, settings["seed"])
+    subsets = whence.Subsets.grouped(clusters, settings["keep"], settings["seed"])
+    plan = whence.Plan(subsets, seed=settings["seed"])
+    # Sets of episodes differ in length, so retrainings differ by a step or two, and stacks, which hold only
+    # those of equally many steps, would be mostly filler: one at a time is faster.
+    Bank.create(folder / "bank.zarr", study, plan, block=8, engine={"driver": "loop", "stack": 1})
     bank = whence.retrain(
         study, settings["models"], subsets=subsets, to=folder / "bank.zarr", seed=settings["seed"]
     )

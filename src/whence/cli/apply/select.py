@@ -62,7 +62,8 @@ def select(
     tasks: Annotated[
         Path | None,
         typer.Option(
-            help="JSON file: task -> [ids of its targets in --study, ids in --held-out].", show_default=False
+            help="JSON file: task to a pair of lists, ids of its targets in --study and in --held-out.",
+            show_default=False,
         ),
     ] = None,
     groups: Annotated[

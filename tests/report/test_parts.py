@@ -183,3 +183,13 @@ def test_steps_keep_their_height_and_ten_series_can_be_told_apart():
     words = drawn.layout.annotations[0].text
     assert all(f"ranker {i}" in words for i in range(10))
     assert figures.chart(Chart("lines", series[:2])).data[0].line.shape == "linear"
+
+
+@pytest.mark.parametrize(
+    ("places", "ticks"),
+    [((0.2, 0.4, 0.8), {"tickvals": (0.2, 0.4, 0.8)}), ((1.0, 20.0, 3000.0), {"dtick": 1})],
+)
+def test_a_short_logarithmic_axis_names_its_places(places, ticks):
+    drawn = figures.chart(Chart("lines", [Series("a", places, (1, 2, 3))], log_x=True))
+    for key, value in ticks.items():
+        assert drawn.layout.xaxis[key] == value

@@ -87,7 +87,7 @@ def test_random_choices_are_drawn_anew_and_trained_at_the_multiples(found):
 
 def test_what_it_says(found):
     found, _ = found
-    assert "best at 0.1 of 40 candidates, of 3 rules: targets: known" in found.statement
+    assert "Best at 0.1 of 40 candidates, of 3 rules: targets: known" in found.statement
     assert found.table.rows[5][0] == "everything" and "everything" in str(found)
     assert "30 trainings on the choices, judged by 6 report examples that no rule saw" in found.verified
     json.dumps(found.to_dict(), allow_nan=False)

@@ -37,9 +37,9 @@ def described(rows: Sequence[SelectionRow], settings: Settings, pool: Pool, rule
         )
     if not parts:
         return (
-            f"trained on {rules} choices of {pool.n:,} candidates, none of which can be held against random"
+            f"Trained on {rules} choices of {pool.n:,} candidates, none of which can be held against random"
         )
-    return f"best at {share:.3g} of {pool.n:,} candidates, of {rules} rules: {'; '.join(parts)}"
+    return f"Best at {share:.3g} of {pool.n:,} candidates, of {rules} rules: {'; '.join(parts)}"
 
 
 def meaning(settings: Settings) -> str:

@@ -22,7 +22,7 @@ def chart(spec: Chart) -> Figure:
     draw = {
         "bars": _bars, "scatter": _points, "lines": _points, "steps": _points, "histogram": _histogram
     }[spec.kind]  # fmt: skip
-    scale = {"type": "log", "dtick": 1} if spec.log_x else {"nticks": 8}
+    scale = {"type": "log", **_decades(spec)} if spec.log_x else {"nticks": 8}
     fig = figure(
         380,
         x={"title": {"text": plain(spec.x_title)}, **scale},
@@ -52,6 +52,16 @@ def chart(spec: Chart) -> Figure:
         named = zip(spec.series, _ROLES * len(spec.series), turns)
         key(fig, [(role, f"{_MARKS[turn]} {s.name}") for s, role, turn in named])
     return fig
+
+
+def _decades(spec: Chart) -> dict[str, Any]:
+    """Ticks of a logarithmic axis: powers of ten, or within two of them the few places that there are."""
+    places = sorted({float(x) for series in spec.series for x in series.x if x > 0})
+    if not places or places[-1] / places[0] > 100:
+        return {"dtick": 1}
+    if len(places) > 8:
+        return {"dtick": "D2"}
+    return {"tickvals": places, "ticktext": [f"{place:.3g}" for place in places]}
 
 
 def _bars(fig: Figure, series: Series, role: str, kind: str) -> None:

@@ -41,7 +41,7 @@ def dsdm_page(text, result):
         *(f"| {row['task']} | {row['lds']:.2f} | {row['ceiling']:.2f} |" for row in lds),
         "",
         *_claims(result),
-        repeat("dsdm", 45),
+        repeat("dsdm", 54),
     ]
     return replaced(text, "dsdm", "\n".join(words))
 

@@ -6,10 +6,12 @@
 The pictures are plain SVG, so that they look right on a code host, in light and in dark.
 """
 
+import importlib
 import json
 import math
 import re
 import sys
+from functools import partial
 from html import escape
 from pathlib import Path
 
@@ -32,18 +34,18 @@ def main():
     drawn = {
         "sample_complexity": sample_complexity,
         "methods": methods,
-        "peers": peers,
+        "peers": partial(table, "method_figures", "peers_page", "methods.md"),
         "harmonic": harmonic,
-        "keep": keep,
+        "keep": partial(table, "harmonic_figures", "keep_page", "how-to/how-linear.md"),
         "support": support,
-        "leakage": leakage,
-        "embedding": embedding,
-        "mislabels": mislabels,
-        "modeldiff": modeldiff,
-        "backdoor": backdoor,
+        "leakage": partial(table, "application_figures", "leakage_page", "how-to/leakage.md"),
+        "embedding": partial(table, "application_figures", "embedding_page", "how-to/embeddings.md"),
+        "mislabels": partial(table, "detection_figures", "mislabels_page", "how-to/mislabels.md"),
+        "modeldiff": partial(table, "detection_figures", "modeldiff_page", "how-to/compare-recipes.md"),
+        "backdoor": partial(table, "detection_figures", "backdoor_page", "how-to/backdoors.md"),
         "gpu/retraining": on_a_gpu,
         "unlearning": unlearning,
-        "dsdm": dsdm,
+        "dsdm": partial(table, "selection_figures", "dsdm_page", "how-to/choose-pretraining-data.md"),
     }
     for name, draw in drawn.items():
         source = RESULTS / f"{name}.json"
@@ -74,12 +76,12 @@ def methods(result, wanted):
     }
 
 
-def peers(result, wanted):
+def table(module, function, page, result, wanted):
+    """A page whose only figure is a table that `function` of `module` writes into it."""
     sys.path.insert(0, str(DOCS))
-    import method_figures
-
-    where = DOCS / "methods.md"
-    return {where: method_figures.peers_page(written(where, wanted), result)}
+    where = DOCS / page
+    write = getattr(importlib.import_module(module), function)
+    return {where: write(written(where, wanted), result)}
 
 
 def harmonic(result, wanted):
@@ -94,22 +96,6 @@ def harmonic(result, wanted):
     }
 
 
-def dsdm(result, wanted):
-    sys.path.insert(0, str(DOCS))
-    import selection_figures as figures
-
-    where = DOCS / "how-to" / "choose-pretraining-data.md"
-    return {where: figures.dsdm_page(written(where, wanted), result)}
-
-
-def keep(result, wanted):
-    sys.path.insert(0, str(DOCS))
-    import harmonic_figures as figures
-
-    where = DOCS / "how-to" / "how-linear.md"
-    return {where: figures.keep_page(written(where, wanted), result)}
-
-
 def support(result, wanted):
     sys.path.insert(0, str(DOCS))
     import application_figures as figures
@@ -119,46 +105,6 @@ def support(result, wanted):
         DOCS / "images" / "support.svg": figures.support_curves(result),
         where: figures.support_page(where.read_text(encoding="utf-8"), result),
     }
-
-
-def leakage(result, wanted):
-    sys.path.insert(0, str(DOCS))
-    import application_figures as figures
-
-    where = DOCS / "how-to" / "leakage.md"
-    return {where: figures.leakage_page(where.read_text(encoding="utf-8"), result)}
-
-
-def embedding(result, wanted):
-    sys.path.insert(0, str(DOCS))
-    import application_figures as figures
-
-    where = DOCS / "how-to" / "embeddings.md"
-    return {where: figures.embedding_page(where.read_text(encoding="utf-8"), result)}
-
-
-def mislabels(result, wanted):
-    sys.path.insert(0, str(DOCS))
-    import detection_figures as figures
-
-    where = DOCS / "how-to" / "mislabels.md"
-    return {where: figures.mislabels_page(written(where, wanted), result)}
-
-
-def modeldiff(result, wanted):
-    sys.path.insert(0, str(DOCS))
-    import detection_figures as figures
-
-    where = DOCS / "how-to" / "compare-recipes.md"
-    return {where: figures.modeldiff_page(written(where, wanted), result)}
-
-
-def backdoor(result, wanted):
-    sys.path.insert(0, str(DOCS))
-    import detection_figures as figures
-
-    where = DOCS / "how-to" / "backdoors.md"
-    return {where: figures.backdoor_page(written(where, wanted), result)}
 
 
 def on_a_gpu(result, wanted):

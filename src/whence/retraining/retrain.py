@@ -144,9 +144,8 @@ def _plan(
         )
     if subsets.n != study.n:
         raise InputError(f"subsets draws masks over {subsets.n} training examples, the study has {study.n}.")
-    share = (
-        0.0 if subsets.design in ("leaving_out", "given") else 0.1
-    )  # chosen sets are compared whole, not split
+    chosen = subsets.design in ("leaving_out", "given")
+    share = 0.0 if chosen else 0.1  # chosen sets are compared whole, not split
     once = training_seed is not None
     return Plan(
         subsets,

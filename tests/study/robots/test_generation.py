@@ -78,6 +78,13 @@ def test_metaworld_is_driven_alike_in_one_process_and_in_two():
 
 
 @pytest.mark.slow
+def test_no_two_of_fifty_episodes_have_one_placement():
+    pytest.importorskip("metaworld", reason="the robot extra is not installed")
+    driven = generate(["push-v3"], [(Expert(), 50)], horizon=1, progress=False)
+    assert len(np.unique(driven.observations, axis=0)) == 50
+
+
+@pytest.mark.slow
 def test_an_unknown_task_is_refused():
     pytest.importorskip("metaworld", reason="the robot extra is not installed")
     with pytest.raises(InputError, match="no MetaWorld task 'fly-v3'; tasks are"):

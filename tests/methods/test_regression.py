@@ -239,6 +239,9 @@ def test_ridge_is_the_closed_form(m, n):
         theirs = linear_model.Ridge(alpha=value * m, solver="cholesky").fit(masks * 1.0, outputs[:, target])
         np.testing.assert_allclose(fit.weight[target], theirs.coef_, atol=1e-9)
         np.testing.assert_allclose(fit.bias[target], theirs.intercept_, atol=1e-8)
+        centred = masks - masks.mean(0)
+        hat = centred @ np.linalg.solve(centred.T @ centred + value * m * np.eye(n), centred.T)
+        np.testing.assert_allclose(fit.diagnostics["degrees_of_freedom"][target], np.trace(hat), rtol=1e-9)
 
 
 @pytest.mark.parametrize(("m", "n"), [(80, 30), (30, 50)])

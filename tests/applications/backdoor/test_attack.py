@@ -47,6 +47,8 @@ def test_the_parts_of_a_split_trigger_are_shared_out():
     places = [(0, 0), (0, 27), (27, 0)]
     counts = [int(shown[:, row, column].sum()) for row, column in places]
     assert sorted(counts) == [6, 7, 7] and shown.sum() == 20
+    for part, (row, column) in enumerate(places):
+        assert np.array_equal(shown[:, row, column], attack.part == part)
     whole = attack.triggered().target_inputs
     assert all((whole[:, row, column] == 255).all() for row, column in places)
 

@@ -72,6 +72,13 @@ def test_a_negative_answer_says_what_it_rules_out():
         assert again.detected and len(np.intersect1d(again.members, at)) > 0.8 * size
 
 
+def test_what_is_ruled_out_is_the_effect_and_not_what_a_penalty_leaves_of_it():
+    clean = find(square(weights(0)))
+    shrunk = find(square(weights(0), diagnostics={"degrees_of_freedom": np.full(N, 0.25 * N)}))
+    for size, total in clean.detectable.items():
+        assert shrunk.detectable[size] == pytest.approx(4 * total)
+
+
 def test_order_sign_and_rows_elsewhere_do_not_matter(found):
     order = np.random.default_rng(0).permutation(N)
     turned = square(weights()[order], target_ids=IDS[order])

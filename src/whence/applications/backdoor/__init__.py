@@ -12,7 +12,7 @@ from whence.applications.backdoor.defences import (
 )
 from whence.applications.backdoor.detect import backdoor
 from whence.applications.backdoor.finding import Backdoor, Group
-from whence.applications.backdoor.forecast import expected_ratio, retrainings_needed
+from whence.applications.backdoor.forecast import Gain, expected_ratio, measured_gain, retrainings_needed
 from whence.applications.backdoor.harden import Adversarial, Interpolated
 from whence.applications.backdoor.measure import AttackSuccess, attack_success
 from whence.applications.backdoor.null import Reproduced
@@ -26,6 +26,7 @@ __all__ = [
     "Blend",
     "Change",
     "Corners",
+    "Gain",
     "Group",
     "Interpolated",
     "Patch",
@@ -42,6 +43,7 @@ __all__ = [
     "baselines",
     "expected_ratio",
     "losses",
+    "measured_gain",
     "poison",
     "retrainings_needed",
     "self_influence",

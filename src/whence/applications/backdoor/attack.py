@@ -26,12 +26,14 @@ class Poisoned:
     ----------
     study : to be trained and searched. clean : the study before.
     positions : ``(p,)`` places of the poisoned training examples, ascending.
+    part : ``(p,)`` which part of a split trigger each of them shows, 0 where there is one.
     trigger : what test images show to be taken for `target_class`.
     label : "dirty" where poisoned images came from other classes and their labels were changed, "clean" where
         they are of the target class.
     """
 
     positions: np.ndarray
+    part: np.ndarray
     trigger: Trigger
     target_class: int
     label: str
@@ -137,7 +139,9 @@ def poison(
         mine = drawn[number :: len(parts)]
         changed[mine] = part(changed[mine])
     new[drawn] = target
-    return Poisoned(np.sort(drawn), trigger, target, label, with_train(study, (changed, new)), study)
+    order = np.argsort(drawn)
+    shown = (np.arange(wanted) % len(parts))[order]
+    return Poisoned(drawn[order], shown, trigger, target, label, with_train(study, (changed, new)), study)
 
 
 def _class(study: Study, to: int | str) -> int:

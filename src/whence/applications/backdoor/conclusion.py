@@ -47,7 +47,7 @@ def concluded(
     groups = tuple(_group(found[i], attribution, float(p[i]), checks.get(i)) for i in order)
     members = np.concatenate([found[i].members for i in out]) if out else np.zeros(0, np.int64)
     natural = [one for i, one in enumerate(found) if i not in out]
-    detectable = _detectable(natural, level)
+    detectable = _detectable(natural, level, _retained(attribution))
     return Backdoor(
         title="Backdoor, or another strong group",
         statement=_statement(groups, len(out), detectable, attribution),
@@ -97,14 +97,26 @@ def _score(found: Sequence[Candidate], n: int) -> np.ndarray:
     return score
 
 
-def _detectable(natural: Sequence[Candidate], level: float) -> dict[int, float]:
+def _retained(attribution: Attribution) -> np.ndarray:
+    """(n,) share of a weight that is left in each training example's row: ridge takes the rest."""
+    freedom = attribution.diagnostics.get("degrees_of_freedom")
+    if freedom is None:
+        return np.ones(len(attribution.train_ids))
+    return np.asarray(freedom)[attribution.target_index(attribution.train_ids)] / len(attribution.train_ids)
+
+
+def _detectable(natural: Sequence[Candidate], level: float, retained: np.ndarray) -> dict[int, float]:
     """Size -> D that would have stood out beside these natural groups."""
     needed = critical([one.strength for one in natural], level)
     if not np.isfinite(needed):
         return {}
     found = {}
     for size in sorted({size for one in natural for size in one.background}):
-        needs = [one.support_needed(needed, size) for one in natural if size in one.background]
+        needs = [
+            one.support_needed(needed, size) / retained[one.pool].mean()
+            for one in natural
+            if size in one.background
+        ]
         found[size] = float(np.median(needs))
     return found
 

@@ -77,7 +77,8 @@ class Backdoor(Applied):
     mean
         being 1) times the strength of that group: a ranking of all examples, also where nothing stands out.
     detectable : size -> D: a group of that size whose members together raise each other's output by so much
-        would have been found, however it is mixed with the rest; what a negative answer rules out.
+        would have been found, however it is mixed with the rest; what a negative answer rules out. D is the
+        effect itself, of which a ridge datamodel's weights hold a part.
     removal : what removing the members did, after `verify`.
     """
 

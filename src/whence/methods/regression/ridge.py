@@ -143,8 +143,11 @@ def ols(masks: np.ndarray, outputs: np.ndarray, *, device: torch.device | str = 
 def _finish(spectrum: Spectrum, penalty: torch.Tensor, diagnostics: dict[str, np.ndarray]) -> Fit:
     weight = spectrum.weight(penalty)
     bias = spectrum.output_mean - weight @ spectrum.mask_mean
+    share = spectrum.values[:, None] / (spectrum.values[:, None] + penalty)
     diagnostics |= {
         "penalty": numpy64(penalty),
+        # over n, this is the share of a weight that the penalty leaves on average
+        "degrees_of_freedom": numpy64(share.sum(0)),
         "nonzeros": numpy64(torch.count_nonzero(weight, dim=1)).astype(np.int64),
     }
     return Fit(numpy64(weight), numpy64(bias), numpy64(spectrum.standard_error(penalty)), diagnostics)

@@ -33,8 +33,8 @@ def generate(
     """Drive MetaWorld tasks and record every step: what was observed and the action that was carried out.
 
     The same arguments give the same demonstrations, whatever `processes` is. Episodes come task by task and
-    within a task behaviour by behaviour. The first 50 episodes of a behaviour at a task differ in where objects
-    and goals are; MetaWorld has no more placements for one seed.
+    within a task behaviour by behaviour. The first 50 episodes of a behaviour at a task differ in where
+    objects and goals are; MetaWorld has no more placements for one seed.
 
     Parameters
     ----------
@@ -108,8 +108,8 @@ def _drive(job: Job) -> list[Episode]:
 
 def _episode(task: str, behaviour: Behaviour, number: int, seed: int, horizon: int, linger: int) -> Episode:
     words = zlib.crc32(task.encode()), zlib.crc32(behaviour.name.encode())
-    # Placements in random order, none twice before all were used: an expert would drive the same episode again,
-    # and what is held out would be a copy of what is not.
+    # Placements in random order, none twice before all were used: an expert would drive the same episode
+    # again, and what is held out would be a copy of what is not.
     placements = np.random.default_rng([seed, *words]).permutation(GOALS)
     rng = np.random.default_rng([seed, *words, number])
     env = simulator(task, seed)

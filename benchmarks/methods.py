@@ -31,11 +31,13 @@ from whence.methods import (
     LeaveOneOut,
     Random,
     Similarity,
+    TracIn,
     encoders,
 )
 
 MODELS = (50, 250, 1000, 2000)
 COUNTS = (1, 10, 50)
+MOMENTS = 5  # of one run, for TracIn
 RIDGES = (1e-5, 1e-4, 3e-4, 1e-3)
 BOOTSTRAP = 500
 # What the field's benchmark reaches at hyper-parameters chosen on the metric itself
@@ -45,7 +47,14 @@ MARKS = {"mnist-lr": {"influence": 0.80, "TRAK": 0.68}, "mnist-mlp": {"influence
 def run(quick: bool = False) -> Result:
     result = Result(
         "methods",
-        {"keep": 0.5, "models": MODELS, "checkpoints": COUNTS, "ridges": RIDGES, "bootstrap": BOOTSTRAP},
+        {
+            "keep": 0.5,
+            "models": MODELS,
+            "checkpoints": COUNTS,
+            "moments": MOMENTS,
+            "ridges": RIDGES,
+            "bootstrap": BOOTSTRAP,
+        },
     )
     if quick:
         _study(result, QUICK, COUNTS[:2], MODELS[:2])
@@ -75,8 +84,9 @@ def _study(result: Result, bench: Bench, counts: tuple[int, ...], models: tuple[
     for count in counts[:2]:
         add(f"gradient dot, {count}", count, lambda: GradDot(bank, first=count).attribute(study))
         add(f"gradient cosine, {count}", count, lambda: GradCos(bank, first=count).attribute(study))
+    add("TracIn, 1", 1, lambda: TracIn(MOMENTS).attribute(study))
     for kind in bench.hessians:
-        for count in counts[:2]:
+        for count in counts[: 1 if kind == "cg" else 2]:
             add(
                 f"influence ({kind}), {count}",
                 count,

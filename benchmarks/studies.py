@@ -181,10 +181,16 @@ def _first(data, n: int, targets: int):
 
 
 BENCHES = {
-    "mnist-lr": Bench("mnist-lr", mnist_logistic, hessians=("explicit", "ekfac")),
-    "mnist-mlp": Bench("mnist-mlp", mnist_mlp),
-    "cifar2": Bench("cifar2", cifar2, self_supervised=True),
-    "sst2": Bench("sst2", sst2, projection=2048),
+    "mnist-lr": Bench(
+        "mnist-lr",
+        mnist_logistic,
+        hessians=("explicit", "cg", "kfac", "ekfac"),
+        metagradients=True,
+        leave_one_out=True,
+    ),
+    "mnist-mlp": Bench("mnist-mlp", mnist_mlp, hessians=("kfac", "ekfac"), metagradients=True),
+    "cifar2": Bench("cifar2", cifar2, hessians=("kfac", "ekfac"), self_supervised=True),
+    "sst2": Bench("sst2", sst2, hessians=("kfac", "ekfac"), projection=2048, metagradients=True),
 }
 # the same in about a minute, to see that everything runs
 QUICK = Bench(
@@ -195,7 +201,8 @@ QUICK = Bench(
     held_out=30,
     held_out_seeds=2,
     checkpoints=40,
-    hessians=("ekfac",),
+    hessians=("cg", "kfac", "ekfac"),
     self_supervised=True,
     metagradients=True,
+    leave_one_out=True,
 )

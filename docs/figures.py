@@ -45,6 +45,7 @@ def main():
         "backdoor": partial(table, "detection_figures", "backdoor_page", "how-to/backdoors.md"),
         "gpu/retraining": on_a_gpu,
         "unlearning": unlearning,
+        "datamil": partial(table, "selection_figures", "datamil_page", "how-to/choose-demonstrations.md"),
         "dsdm": partial(table, "selection_figures", "dsdm_page", "how-to/choose-pretraining-data.md"),
     }
     for name, draw in drawn.items():

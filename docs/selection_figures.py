@@ -46,6 +46,68 @@ def dsdm_page(text, result):
     return replaced(text, "dsdm", "\n".join(words))
 
 
+def datamil_page(text, result):
+    """Success of every rule, over the kept fraction, and the two estimates beside each other."""
+    rows, settings = result["rows"], result["settings"]
+    tasks = [task.removesuffix("-v3") for task in settings["targets"]]
+    count = len(settings["targets"]) + len(settings["others"])
+    words = [
+        f"{settings['pool_episodes']:,} episodes of {count} MetaWorld tasks, "
+        f"{settings['expert_share']:.0%} of them by the expert, the others noisy, for a wrong goal, stopped "
+        f"early or at random; {settings['demonstrations']} expert demonstrations of a task to choose by, as "
+        f"many others to report the loss on. Success over {settings['seeds']} seeds of {settings['episodes']} rollouts each, with "
+        f"95 % intervals over seeds, {settings['fraction']:.0%} of the pool kept:",
+        "",
+        f"| chosen by | mean | {' | '.join(tasks)} |",
+        "|---" * (len(tasks) + 2) + "|",
+    ]
+    for row in [row for row in rows if "success" in row and "curve" not in row]:
+        mean = f"{row['mean']:.2f} ({row['low']:.2f}..{row['high']:.2f})"
+        words.append(f"| {row['success']} | {mean} | {' | '.join(row[task] for task in tasks)} |")
+    curve = [row for row in rows if "curve" in row]
+    fractions = list(dict.fromkeys(row["kept"] for row in curve))
+    words += [
+        "",
+        f"Success on {settings['targets'][0].removesuffix('-v3')} over the fraction that is kept:",
+        "",
+        f"| chosen by | {' | '.join(f'{fraction:.0%}' for fraction in fractions)} |",
+        f"|---|{'---:|' * len(fractions)}",
+    ]
+    for name in dict.fromkeys(row["chosen_by"] for row in curve):
+        cells = [f"{row['success']:.2f}" for row in curve if row["chosen_by"] == name]
+        words.append(f"| {name} | {' | '.join(cells)} |")
+    surrogate = {
+        row["surrogate"]: row["rank_correlation_of_minus_loss_with_success"]
+        for row in rows
+        if "surrogate" in row
+    }
+    words += [
+        "",
+        "Rank correlations: of the two estimates over all episodes, of the regression with retrainings that "
+        "it has not seen, and of minus the held-out loss with success over the policies of a task:",
+        "",
+        "| task | the estimates | regression, held out | loss and success |",
+        "|---|---:|---:|---:|",
+    ]
+    words += [
+        f"| {row['estimates_of'].removesuffix('-v3')} | {row['rank_correlation']:.2f} | "
+        f"{row['held_out_correlation_of_regression']:.2f} | {surrogate[row['estimates_of']]:.2f} |"
+        for row in rows
+        if "estimates_of" in row
+    ]
+    cost = next(row for row in rows if "ratio_all_tasks" in row)
+    words += [
+        "",
+        f"The regression's {settings['retrainings']:,} retrainings took {cost['ratio_one_task']:.1f} times "
+        f"the processor time of the metagradient of one task, and {cost['ratio_all_tasks']:.1f} times that "
+        f"of all {len(tasks)}.",
+        "",
+        *_claims(result),
+        repeat("datamil", 40),
+    ]
+    return replaced(text, "datamil", "\n".join(words))
+
+
 def _cell(rows, rule, task):
     found = [row for row in rows if (row["rule"], row["task"]) == (rule, task)]
     if not found:

@@ -7,7 +7,14 @@ data that `whence.report` draws and ``print`` shows, and further fields hold the
 """
 
 from whence.applications.applied import Applied
-from whence.applications.backdoor import Backdoor, backdoor, expected_ratio, retrainings_needed
+from whence.applications.backdoor import (
+    Backdoor,
+    Gain,
+    backdoor,
+    expected_ratio,
+    measured_gain,
+    retrainings_needed,
+)
 from whence.applications.calibration import Calibration, calibrate
 from whence.applications.compare_recipes import compare_recipes
 from whence.applications.compare_support import SupportComparison, compare_support
@@ -60,6 +67,7 @@ __all__ = [
     "FeatureEffect",
     "FeatureEffects",
     "GroupEffect",
+    "Gain",
     "Groups",
     "Halves",
     "Judged",
@@ -100,6 +108,7 @@ __all__ = [
     "leakage",
     "linearity",
     "log_rank",
+    "measured_gain",
     "mislabels",
     "pixel_correlation",
     "pixel_similarity",

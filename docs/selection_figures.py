@@ -55,8 +55,9 @@ def datamil_page(text, result):
         f"{settings['pool_episodes']:,} episodes of {count} MetaWorld tasks, "
         f"{settings['expert_share']:.0%} of them by the expert, the others noisy, for a wrong goal, stopped "
         f"early or at random; {settings['demonstrations']} expert demonstrations of a task to choose by, as "
-        f"many others to report the loss on. Success over {settings['seeds']} seeds of {settings['episodes']} rollouts each, with "
-        f"95 % intervals over seeds, {settings['fraction']:.0%} of the pool kept:",
+        f"many others to report the loss on. Success over {settings['seeds']} seeds of "
+        f"{settings['episodes']} rollouts each, with 95 % intervals over seeds, "
+        f"{settings['fraction']:.0%} of the pool kept:",
         "",
         f"| chosen by | mean | {' | '.join(tasks)} |",
         "|---" * (len(tasks) + 2) + "|",

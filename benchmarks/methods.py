@@ -95,7 +95,7 @@ def _study(result: Result, bench: Bench, counts: tuple[int, ...], models: tuple[
     if bench.metagradients:
         add("MAGIC, 1", 2, lambda: MAGIC().attribute(study))
     if bench.leave_one_out:
-        add("leave-one-out, 1 seed", study.n + 1, lambda: LeaveOneOut().attribute(study))
+        add("leave-one-out, 1 seed", study.n + 1, lambda: LeaveOneOut().attribute(bench.leaving_one_out()))
     trak = TRAK(bank, projection=bench.projection)
     path = kept.several("TRAK", lambda: trak.path(study, RIDGES, counts=counts))
     # one pass over all checkpoints made them all; a count takes its share of it

@@ -59,6 +59,20 @@ class Bench:
             progress=progress,
         )
 
+    def leaving_one_out(self) -> whence.Bank:
+        """A bank with a model of everything and one without each example, all with one seed."""
+        study = self.study()
+        subsets = whence.Subsets.leaving_out(study.n, [[], *([i] for i in range(study.n))])
+        return whence.retrain(
+            study,
+            study.n + 1,
+            subsets=subsets,
+            training_seed=0,
+            to=RUNS / f"methods-{self.name}-leaving-one-out.zarr",
+            validation=0.0,
+            held_out=0.0,
+        )
+
 
 def judged(
     study: whence.Study, to: Path, models: int, held_out_masks: int, held_out_seeds: int, keep: float

@@ -5,12 +5,12 @@ The pool holds twelve tasks, the five among them; of each 20 episodes by the scr
 ones: noisy, for a wrong goal, stopped early, random walks. For each task five expert demonstrations are there
 to choose by and five others to report the loss on; placements of the pool, of the demonstrations and of the
 rollouts come from different seeds. Policies are tanh-Gaussian perceptrons of 3 layers; all take the same
-number of steps whatever they are trained on, and are trained on the chosen episodes alone (no co-training, as
-in DataMIL's simulation).
+number of steps whatever they are trained on, and are trained on the chosen episodes alone, as in DataMIL's simulation;
+a second comparison takes half of each batch from the five demonstrations.
 
-Estimates: ridge regression on random sets of whole episodes (one bank serves all tasks) and the
-late-injection metagradient. Policies, retrainings, estimates and rollouts lie under runs/, so a run that was
-stopped goes on.
+Estimates: ridge regression on random sets of whole episodes (one bank serves all tasks), the late-injection
+metagradient, and the same regression guided by the metagradient and the ranks of two retrieval rules.
+Policies, retrainings, estimates and rollouts lie under runs/, so a run that was stopped goes on.
 
 Smaller than the paper: 12 tasks for 50, worse episodes by disturbed experts for those of reinforcement
 learning, perceptrons of width 128 for 400, shorter training, rollouts of at most `horizon` steps for 500. The
@@ -40,6 +40,7 @@ from whence.applications.selection.robots import (
     SubsequenceMatching,
     cluster_regression,
     compare_demonstrations,
+    rule_prior,
 )
 from whence.applications.selection.robots.finding import ALL, TARGET, over_seeds
 from whence.bank import Bank
@@ -95,6 +96,7 @@ FULL = {
     "horizon": 200,
     "fraction": 0.1,
     "curve": (0.02, 0.05, 0.1, 0.2, 0.5),
+    "cotraining": 0.5,  # share of each batch from the five demonstrations, in the second comparison
     "seed": 0,
 }
 QUICK = FULL | {
@@ -123,7 +125,7 @@ QUICK = FULL | {
 }
 LOSS = TanhGaussian(lowest=-1.0, margin=1e-2)
 HEURISTICS = ("state retrieval", "action retrieval", "BehaviorRetrieval", "subsequence DTW")
-REGRESSION, METAGRADIENT = "DataMIL, regression", "DataMIL, metagradient"
+REGRESSION, METAGRADIENT, GUIDED = "DataMIL, regression", "DataMIL, metagradient", "DataMIL, guided"
 
 
 def run(quick: bool = False) -> Result:
@@ -145,16 +147,16 @@ def measure(settings: dict) -> Result:
     clusters, groups = prior.clusters(), target_groups(score)
     regression, bank, regression_seconds = by_regression(study, clusters, groups, folder, settings)
     metagradient, metagradient_seconds = by_injection(study, clusters, groups, folder, settings)
-    estimates = [Attributed.given(regression, REGRESSION), Attributed.given(metagradient, METAGRADIENT)]
     episodes = {"episodes": prior.episode_of, "target_episodes": score.episode_of}
-    selectors = [
-        *estimates,
-        Random(),
-        StateRetrieval(),
-        ActionRetrieval(**episodes),
-        BehaviorRetrieval(),
-        SubsequenceMatching(**episodes),
+    action, matching = ActionRetrieval(**episodes), SubsequenceMatching(**episodes)
+    priors = [metagradient, *(rule_prior(rule, study, groups) for rule in (action, matching))]
+    guided = cluster_regression(bank, clusters, groups, prior=priors)
+    estimates = [
+        Attributed.given(guided, GUIDED),
+        Attributed.given(regression, REGRESSION),
+        Attributed.given(metagradient, METAGRADIENT),
     ]
+    selectors = [*estimates, Random(), StateRetrieval(), action, BehaviorRetrieval(), matching]
     compare = partial(
         compare_demonstrations,
         study,
@@ -169,6 +171,9 @@ def measure(settings: dict) -> Result:
     )
     found = compare(selectors, tasks=groups, fractions=(settings["fraction"],))
     curve = compare([estimates[0], Random()], tasks={WALL: groups[WALL]}, fractions=settings["curve"])
+    cotrained = compare(
+        selectors, tasks=groups, fractions=(settings["fraction"],), alpha=settings["cotraining"]
+    )
     told = settings | {
         "pool_episodes": prior.episodes,
         "pool_steps": prior.steps,
@@ -179,6 +184,7 @@ def measure(settings: dict) -> Result:
     result = Result("datamil", told)
     tasks = list(groups)
     rows_of_success(result, found, tasks)
+    rows_of_success(result, cotrained, tasks, "success_cotrained")
     rows_of_loss(result, found, tasks)
     rows_of_choices(result, found, prior, tasks)
     for fraction in settings["curve"]:
@@ -187,7 +193,7 @@ def measure(settings: dict) -> Result:
             mean, low, high = over_seeds([arm.rates])
             result.row(curve=WALL, chosen_by=name, kept=fraction, success=mean, low=low, high=high)
     rows_of_estimates(
-        result, regression, metagradient, clusters, tasks, regression_seconds, metagradient_seconds
+        result, regression, metagradient, guided, clusters, tasks, regression_seconds, metagradient_seconds
     )
     for task in tasks:
         result.row(surrogate=task, rank_correlation_of_minus_loss_with_success=found.rank_correlation[task])
@@ -277,12 +283,12 @@ def _inject(job):
     return Kept(folder).one(task, lambda: estimate.attribute(study, clusters, ids, task, seed))
 
 
-def rows_of_success(result, found, tasks) -> None:
+def rows_of_success(result, found, tasks, kind="success") -> None:
     for name, fraction in dict.fromkeys((arm.name, arm.fraction) for arm in found.arms):
         rates = [found.arm(task, name, fraction).rates for task in tasks]
         mean, low, high = over_seeds(rates)
         result.row(
-            success=name,
+            **{kind: name},
             kept=fraction,
             mean=mean,
             low=None if low is None else max(low, 0),
@@ -321,7 +327,7 @@ def rows_of_choices(result, found, prior, tasks) -> None:
         result.row(choice_of=name, **counts)
 
 
-def rows_of_estimates(result, regression, metagradient, clusters, tasks, seconds, each) -> None:
+def rows_of_estimates(result, regression, metagradient, guided, clusters, tasks, seconds, each) -> None:
     """Rank correlation over clusters of the two estimates, and what they cost."""
     effects = [
         np.stack([np.bincount(clusters, row) for row in scores.data["weight"].values], axis=1)
@@ -333,6 +339,7 @@ def rows_of_estimates(result, regression, metagradient, clusters, tasks, seconds
             estimates_of=task,
             rank_correlation=ranks[i],
             held_out_correlation_of_regression=regression.provenance["held_out_correlation"].get(task),
+            held_out_correlation_of_guided=guided.provenance["held_out_correlation"].get(task),
             metagradient_seconds=each[i],
         )
     result.row(
@@ -358,14 +365,14 @@ def claims(result, found, tasks) -> None:
         return rates(name, WALL).mean() / max(rates(ALL, WALL).mean(), least)
 
     share = f"{result.settings['fraction']:.0%}"
-    for name in (REGRESSION, METAGRADIENT):
+    for name in (GUIDED, REGRESSION, METAGRADIENT):
         result.claim(
             f"{WALL}: success with the {share} chosen by {name}, as a multiple of that with all data",
             ratio(name),
             at_least=3,
             interval=ratio_interval(rates(name, WALL), rates(ALL, WALL), least),
         )
-    for name in (REGRESSION, METAGRADIENT):
+    for name in (GUIDED, REGRESSION, METAGRADIENT):
         rivals = (*HEURISTICS, TARGET, ALL, Random().name)
         rival = max(rivals, key=lambda other: over_tasks(other).mean())
         mean, interval = mean_interval(over_tasks(name) - over_tasks(rival))

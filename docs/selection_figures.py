@@ -62,9 +62,16 @@ def datamil_page(text, result):
         f"| chosen by | mean | {' | '.join(tasks)} |",
         "|---" * (len(tasks) + 2) + "|",
     ]
-    for row in [row for row in rows if "success" in row and "curve" not in row]:
-        mean = f"{row['mean']:.2f} ({row['low']:.2f}..{row['high']:.2f})"
-        words.append(f"| {row['success']} | {mean} | {' | '.join(row[task] for task in tasks)} |")
+    words += _successes(rows, "success", tasks)
+    words += [
+        "",
+        f"The same where {settings['cotraining']:.0%} of each batch are the {settings['demonstrations']} "
+        "demonstrations (co-training):",
+        "",
+        f"| chosen by | mean | {' | '.join(tasks)} |",
+        "|---" * (len(tasks) + 2) + "|",
+    ]
+    words += _successes(rows, "success_cotrained", tasks)
     curve = [row for row in rows if "curve" in row]
     fractions = list(dict.fromkeys(row["kept"] for row in curve))
     words += [
@@ -84,15 +91,17 @@ def datamil_page(text, result):
     }
     words += [
         "",
-        "Rank correlations: of the two estimates over all episodes, of the regression with retrainings that "
-        "it has not seen, and of minus the held-out loss with success over the policies of a task:",
+        "Rank correlations: of regression and metagradient over all episodes; of the regression and the "
+        "guided one with retrainings that they have not seen; of minus the held-out loss with success over "
+        "the policies of a task:",
         "",
-        "| task | the estimates | regression, held out | loss and success |",
-        "|---|---:|---:|---:|",
+        "| task | the estimates | regression, held out | guided, held out | loss and success |",
+        "|---|---:|---:|---:|---:|",
     ]
     words += [
         f"| {row['estimates_of'].removesuffix('-v3')} | {row['rank_correlation']:.2f} | "
-        f"{row['held_out_correlation_of_regression']:.2f} | {surrogate[row['estimates_of']]:.2f} |"
+        f"{row['held_out_correlation_of_regression']:.2f} | {row['held_out_correlation_of_guided']:.2f} | "
+        f"{surrogate[row['estimates_of']]:.2f} |"
         for row in rows
         if "estimates_of" in row
     ]
@@ -107,6 +116,15 @@ def datamil_page(text, result):
         repeat("datamil", 40),
     ]
     return replaced(text, "datamil", "\n".join(words))
+
+
+def _successes(rows, kind, tasks):
+    found = [row for row in rows if kind in row and "curve" not in row]
+    means = [f"{row['mean']:.2f} ({row['low']:.2f}..{row['high']:.2f})" for row in found]
+    return [
+        f"| {row[kind]} | {mean} | {' | '.join(row[task] for task in tasks)} |"
+        for row, mean in zip(found, means)
+    ]
 
 
 def _cell(rows, rule, task):

@@ -6,7 +6,8 @@ import pytest
 import whence
 from tests.applications.selection.robots.cloned import BAD, GOOD, cloned, pool
 from whence.applications.selection import Attributed, Pool, select
-from whence.applications.selection.robots import LateInjection, cluster_regression
+from whence.applications.selection.robots import LateInjection, StateRetrieval, cluster_regression, rule_prior
+from whence.attribution import Attribution
 from whence.errors import InputError
 from whence.evaluate.correlation import correlations
 from whence.study import Study
@@ -51,6 +52,74 @@ def test_long_clusters_win_by_their_sum_and_not_by_their_mean(tmp_path):
         for how in ("sum", "mean")
     ]
     assert worst[0] == {4} and worst[1] != {4}  # 4.0 over 30 steps is less a step than 2.0 over 9
+
+
+def many(tmp_path, clusters=60, models=100, noise=3.0):
+    """Retrainings on half of 60 clusters of three steps, fewer than it takes to tell effects apart, and the
+    effects."""
+    effects = np.random.default_rng(0).normal(size=clusters)
+    codes = np.repeat(np.arange(clusters), 3)
+
+    def outputs(mask, seed):
+        rng = np.random.default_rng(seed)
+        return mask[::3] @ effects + noise * rng.normal() + np.zeros(2)
+
+    study = Study.from_function(outputs, n=len(codes), targets=2, outputs=["loss"])
+    subsets = whence.Subsets.grouped(codes, 0.5)
+    made = whence.retrain(
+        study, models, subsets=subsets, to=tmp_path / "many.zarr", held_out=0.2, workers=0, progress=False
+    )
+    return made, codes, effects
+
+
+def prior_of(values, codes, ids, name="all"):
+    return Attribution(values[codes][None] / 3, target_ids=[name], train_ids=ids, output="loss")
+
+
+def test_a_prior_guides_the_regression_whatever_its_scale_and_sign(tmp_path):
+    made, codes, effects = many(tmp_path)
+    tasks = {"all": [0, 1]}
+    rough = effects + 0.5 * np.random.default_rng(1).normal(size=len(effects))
+
+    def error(scores):
+        found = np.bincount(codes, scores.data["weight"].values[0])
+        return np.square(found - found.mean() - (effects - effects.mean())).mean()
+
+    plain = cluster_regression(made, codes, tasks)
+    prior = prior_of(rough, codes, made.train_ids)
+    guided = cluster_regression(made, codes, tasks, prior=prior)
+    assert error(guided) < 0.8 * error(plain)
+    assert guided.provenance["held_out_correlation"]["all"] > plain.provenance["held_out_correlation"]["all"]
+    turned = cluster_regression(made, codes, tasks, prior=[prior_of(-70 * rough, codes, made.train_ids)])
+    np.testing.assert_allclose(turned.weight, guided.weight, atol=1e-6)
+    order = np.random.default_rng(2).permutation(len(codes))
+    mixed = Attribution(
+        prior.weight[:, order], target_ids=["all"], train_ids=made.train_ids[order], output="loss"
+    )
+    again = cluster_regression(made, codes, tasks, prior=mixed)
+    np.testing.assert_allclose(again.weight, guided.weight, atol=1e-6)
+    assert "guided by" in guided.method and guided.calibrated
+    both = cluster_regression(made, codes, tasks, prior=[prior, prior_of(effects, codes, made.train_ids)])
+    assert error(both) < 0.8 * error(plain)
+
+
+def test_a_prior_of_other_groups_or_examples_is_refused(tmp_path):
+    made, codes, effects = many(tmp_path)
+    with pytest.raises(InputError, match="has no group 'all'"):
+        cluster_regression(made, codes, {"all": [0]}, prior=prior_of(effects, codes, made.train_ids, "other"))
+    with pytest.raises(InputError, match="has no training example"):
+        cluster_regression(made, codes, {"all": [0]}, prior=prior_of(effects, codes, made.train_ids + 1000))
+
+
+def test_a_rule_is_a_prior_by_its_ranks():
+    study = cloned()
+    ids = study.target_ids.tolist()
+    prior = rule_prior(StateRetrieval(), study, {"some": ids[:3], "all": ids})
+    assert prior.target_ids.tolist() == ["some", "all"] and prior.method == StateRetrieval().name
+    for row, targets in zip(prior.weight, (ids[:3], ids)):
+        assert row.min() == -0.5 and row.max() == 0.5
+        scores = StateRetrieval().scores(Pool(study, targets=targets))
+        np.testing.assert_array_equal(np.argsort(row), np.argsort(-scores, kind="stable"))
 
 
 def test_a_part_of_a_cluster_is_refused(tmp_path):

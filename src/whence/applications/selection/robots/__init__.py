@@ -8,7 +8,7 @@ from whence.applications.selection.robots.comparison import compare_demonstratio
 from whence.applications.selection.robots.finding import Arm, DemonstrationFinding
 from whence.applications.selection.robots.late_injection import LateInjection
 from whence.applications.selection.robots.policies import Order, Policy, batches, train_policies
-from whence.applications.selection.robots.regression import cluster_regression
+from whence.applications.selection.robots.regression import cluster_regression, rule_prior
 from whence.applications.selection.robots.retrieval import ActionRetrieval, StateRetrieval
 from whence.applications.selection.robots.rollouts import Rollouts, roll_out
 from whence.applications.selection.robots.subsequence import SubsequenceMatching
@@ -28,5 +28,6 @@ __all__ = [
     "cluster_regression",
     "compare_demonstrations",
     "roll_out",
+    "rule_prior",
     "train_policies",
 ]

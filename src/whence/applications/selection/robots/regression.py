@@ -1,7 +1,9 @@
 """Cluster effects by regression: DataMIL's estimator in simulation, whose code its release lacks.
 
 Retrain on random sets of clusters (``Subsets.grouped``), regress the targets' mean loss on which clusters
-were there (Dass et al. 2026, arXiv 2505.09603, section 3; Ilyas et al. 2022, arXiv 2202.00622).
+were there (Dass et al. 2026, arXiv 2505.09603, section 3; Ilyas et al. 2022, arXiv 2202.00622). Clusters are
+mostly more than retrainings, and a cheap attribution of the same targets is then worth more than another
+thousand retrainings: with a prior the regression is a guided datamodel on clusters.
 """
 
 from __future__ import annotations
@@ -10,26 +12,38 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
+from whence.applications.selection.base import Selector, scores_of
+from whence.applications.selection.pool import Pool
 from whence.applications.selection.robots.clusters import cluster_codes, target_positions
 from whence.attribution import Attribution
 from whence.bank import Bank
 from whence.errors import InputError
 from whence.evaluate.correlation import correlations
+from whence.methods.guided import guide
 from whence.methods.regression import ridge
 from whence.provenance import versions
+from whence.study import Study
 
 FEWEST = 20
 
 
 def cluster_regression(
-    bank: Bank, clusters: np.ndarray, targets: Mapping[str, Sequence[Any]] | None = None, output: str = "loss"
+    bank: Bank,
+    clusters: np.ndarray,
+    targets: Mapping[str, Sequence[Any]] | None = None,
+    output: str = "loss",
+    *,
+    prior: Attribution | Sequence[Attribution] = (),
 ) -> Attribution:
     """Ridge regression of the mean output over each group of targets on the clusters of a bank.
 
     One unknown a cluster, however long it is: regressing on steps would shrink the effect of a short cluster
     more. The penalty minimises the leave-one-out error on training and validation rows; where the bank has a
-    held-out part, the provenance says how predictions there correlate with what came.
+    held-out part, the provenance says how predictions there correlate with what came. With a prior the
+    regression starts from it, and its strength is chosen by cross-validation
+    (`whence.methods.guided`).
 
     Returns
     -------
@@ -41,11 +55,15 @@ def cluster_regression(
     bank : retrainings on unions of whole clusters.
     clusters : cluster id of each training example, ``(n,)``.
     targets : name -> target ids whose mean is regressed; default one group of all.
+    prior : one or several cheap attributions with a row for each group, say of `LateInjection` and, by
+        `rule_prior`, of a retrieval rule; scale and sign do not matter.
 
     Raises
     ------
-    InputError : too few retrainings, or a mask that keeps a part of a cluster.
+    InputError : too few retrainings, a mask that keeps a part of a cluster, or a prior that lacks a group or
+        a training example.
     """
+    priors = [prior] if isinstance(prior, Attribution) else list(prior)
     codes, sizes = cluster_codes(bank, clusters)
     groups = (
         {"targets": target_positions(bank, None)}
@@ -58,32 +76,88 @@ def cluster_regression(
         raise InputError(f"the bank has {len(masks)} retrainings to fit, but at least {FEWEST} are needed.")
     design = _by_cluster(masks, codes, sizes)
     outputs = _means(np.concatenate([part.outputs for part in parts]), groups)
-    fit = ridge(design, outputs)
+    method = "ridge"
+    if priors:
+        method = f"guided by {', '.join(one.method for one in priors)}"
+        weight, bias = _guided(design, outputs, [_rows(one, bank, groups, codes) for one in priors])
+    else:
+        fit = ridge(design, outputs)
+        weight, bias = fit.weight, fit.bias
     held = bank.select("held_out", output)
     foretold: dict[str, float] = {}
     if len(held.masks) >= 3:
-        predicted = _by_cluster(held.masks, codes, sizes) @ fit.weight.T + fit.bias
+        predicted = _by_cluster(held.masks, codes, sizes) @ weight.T + bias
         found = correlations(predicted, _means(held.outputs, groups))
         foretold = {name: float(value) for name, value in zip(groups, found, strict=True)}
     return Attribution(
-        np.asarray((fit.weight / sizes)[:, codes], np.float32),
-        bias=np.asarray(fit.bias, np.float32),
+        np.asarray((weight / sizes)[:, codes], np.float32),
+        bias=np.asarray(bias, np.float32),
         target_ids=list(groups),
         train_ids=bank.train_ids,
         output=output,
         units=f"mean {output} per example",
         calibrated=True,
-        method="regression on clusters (ridge)",
+        method=f"regression on clusters ({method})",
         keep=bank.keep,
         provenance={
             "study": bank.study_fingerprint,
-            "method": "ridge on clusters",
+            "method": f"{method}, on clusters",
             "versions": versions(),
             "rows": len(masks),
             "clusters": len(sizes),
             "held_out_correlation": foretold,
         },
     )
+
+
+def rule_prior(selector: Selector, study: Study, tasks: Mapping[str, Sequence[Any]]) -> Attribution:
+    """What a rule says of each task as a prior for `cluster_regression`: minus the rank of each step, between
+    -1/2 for the one to be chosen first and 1/2.
+
+    Parameters
+    ----------
+    selector : a rule such as `SubsequenceMatching`. tasks : name -> target ids.
+    """
+    whole = Pool(study)
+    scores = [scores_of(selector, whole.only(ids, task)) for task, ids in tasks.items()]
+    ranks = np.stack([np.argsort(np.argsort(-row, kind="stable")) for row in scores])
+    return Attribution(
+        (ranks / max(study.n - 1, 1) - 0.5).astype(np.float32),
+        target_ids=list(tasks),
+        train_ids=study.train_ids,
+        output="loss",
+        units="rank",
+        method=selector.name,
+        provenance={"study": study.fingerprint, "method": selector.name},
+    )
+
+
+def _guided(
+    design: np.ndarray, outputs: np.ndarray, priors: Sequence[np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Weights (groups, clusters) and biases (groups,)."""
+    s, y = torch.as_tensor(design, dtype=torch.float64), torch.as_tensor(outputs, dtype=torch.float64)
+    s_mean, y_mean = s.mean(0), y.mean(0)
+    weight, _ = guide(s - s_mean, y - y_mean, [torch.as_tensor(one) for one in priors])
+    return weight.numpy(), (y_mean - weight @ s_mean).numpy()
+
+
+def _rows(prior: Attribution, bank: Bank, groups: Mapping[str, Any], codes: np.ndarray) -> np.ndarray:
+    """(groups, clusters) sums over each cluster of a prior's rows of these groups."""
+    places = []
+    for what, have, want in (
+        ("group", prior.target_ids, groups),
+        ("training example", prior.train_ids, bank.train_ids.tolist()),
+    ):
+        place = {name: i for i, name in enumerate(have.tolist())}
+        lacks = [name for name in want if name not in place]
+        if lacks:
+            raise InputError(
+                f"prior ({prior.method}) has no {what} {lacks[0]!r}; make it for the same groups."
+            )
+        places.append([place[name] for name in want])
+    weight = np.asarray(prior.weight, np.float64)[np.ix_(*places)]
+    return np.stack([np.bincount(codes, row) for row in weight])
 
 
 def _by_cluster(masks: np.ndarray, codes: np.ndarray, sizes: np.ndarray) -> np.ndarray:

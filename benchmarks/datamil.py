@@ -5,8 +5,8 @@ The pool holds twelve tasks, the five among them; of each 20 episodes by the scr
 ones: noisy, for a wrong goal, stopped early, random walks. For each task five expert demonstrations are there
 to choose by and five others to report the loss on; placements of the pool, of the demonstrations and of the
 rollouts come from different seeds. Policies are tanh-Gaussian perceptrons of 3 layers; all take the same
-number of steps whatever they are trained on, and are trained on the chosen episodes alone, as in DataMIL's simulation;
-a second comparison takes half of each batch from the five demonstrations.
+number of steps whatever they are trained on, and are trained on the chosen episodes alone, as in DataMIL's
+simulation; a second comparison takes half of each batch from the five demonstrations.
 
 Estimates: ridge regression on random sets of whole episodes (one bank serves all tasks), the late-injection
 metagradient, and the same regression guided by the metagradient and the ranks of two retrieval rules.

@@ -1,6 +1,7 @@
 """The trainer: what it refuses before it trains, what it records, how it divides work into stacks."""
 
 import json
+import warnings
 from functools import partial
 
 import numpy as np
@@ -98,6 +99,14 @@ def test_zero_steps_are_refused_wherever_a_run_can_start():
 def test_weighted_runs_with_drop_last_always_have_their_steps(stack):
     subject = study(drop_last=True, batch_size=16, subset="weighted")
     assert np.isfinite(train(subject, sized(1, 5, 20), range(3), stack)).all()
+
+
+def test_going_on_with_a_bank_of_another_device_is_warned_of():
+    with pytest.warns(UserWarning, match="were made on cuda, these are made on cpu.*device='cuda'"):
+        study().trainer(engine={"stack": 1, "device": "cuda"})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        study().trainer(engine={"stack": 1, "device": "cpu"})
 
 
 def test_stacks_are_neighbours_with_equally_many_steps():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from time import perf_counter
@@ -44,6 +45,14 @@ class RecipeTrainer(Trainer):
         self.study, self.recipe = study, study.recipe
         self.device = torch.device(device or "cpu")
         self.stack = int((engine or {}).get("stack", 1))
+        before = (engine or {}).get("device", self.device.type)
+        if before != self.device.type:
+            warnings.warn(
+                f"earlier retrainings of this bank were made on {before}, these are made on "
+                f"{self.device.type}, where the last bits of a number come out differently; pass "
+                f"device={before!r} to go on alike.",
+                stacklevel=2,
+            )
         self._values = 1  # numbers that the network returns for one example, where these are many
         self.mixed = use_mixed(self.recipe, self.device)
         with fork():  # the user's random state is theirs

@@ -17,6 +17,19 @@ def repeat(name, minutes):
     )
 
 
+def missed(result):
+    """The claims of a result that do not hold, as lines of a page."""
+    found = [claim for claim in result["claims"] if not claim["holds"]]
+    if not found:
+        return []
+    return [
+        "What was promised and missed:",
+        "",
+        *(f"- {claim['claim']}: {claim['value']:.2f}, wanted {claim['mark']}" for claim in found),
+        "",
+    ]
+
+
 def curves(result):
     """Rows for the drawing of learning curves: R2 of ridge on each small study, and its ceiling."""
     points = [row for row in result["rows"] if row.get("method") == "ridge"]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from harmonic_figures import repeat, replaced
+from harmonic_figures import missed, repeat, replaced
 
 
 def dsdm_page(text, result):
@@ -40,7 +40,7 @@ def dsdm_page(text, result):
         "|---|---:|---:|",
         *(f"| {row['task']} | {row['lds']:.2f} | {row['ceiling']:.2f} |" for row in lds),
         "",
-        *_claims(result),
+        *missed(result),
         repeat("dsdm", 54),
     ]
     return replaced(text, "dsdm", "\n".join(words))
@@ -112,7 +112,7 @@ def datamil_page(text, result):
         f"the processor time of the metagradient of one task, and {cost['ratio_all_tasks']:.1f} times that "
         f"of all {len(tasks)}.",
         "",
-        *_claims(result),
+        *missed(result),
         repeat("datamil", 40),
     ]
     return replaced(text, "datamil", "\n".join(words))
@@ -134,15 +134,3 @@ def _cell(rows, rule, task):
     row = found[0]
     times = "" if row["multiplier"] is None else f" ({row['multiplier'].split(' ')[0]})"
     return f"{row['loss']:.2f}{times}"
-
-
-def _claims(result):
-    missed = [claim for claim in result["claims"] if not claim["holds"]]
-    if not missed:
-        return []
-    return [
-        "What was promised and missed:",
-        "",
-        *(f"- {claim['claim']}: {claim['value']:.2f}, wanted {claim['mark']}" for claim in missed),
-        "",
-    ]

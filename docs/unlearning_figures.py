@@ -3,7 +3,7 @@
 import math
 from html import escape
 
-from harmonic_figures import replaced
+from harmonic_figures import missed, repeat, replaced
 from method_figures import BOTTOM, HEIGHT, LEFT, OTHER, RIGHT, STYLE, TOP, WIDTH, label
 
 COLOURS = {
@@ -145,6 +145,7 @@ def page(text, result):
         "![95th percentile of KLoM on the forget set against the LDS of the attribution]"
         "(../images/unlearning_quality.svg)",
         "",
-        "Repeat it with `python -m benchmarks unlearning`; `make docs` draws it.",
+        *missed(result),
+        repeat("unlearning", 55),
     ]
     return replaced(text, "unlearning", "\n".join(words))

@@ -109,11 +109,18 @@ def test_going_on_with_a_bank_of_another_device_is_warned_of():
         study().trainer(engine={"stack": 1, "device": "cpu"})
 
 
-def test_stacks_are_neighbours_with_equally_many_steps():
+def test_stacks_hold_rows_with_equally_many_steps():
     trainer = study().trainer(engine={"stack": 3})
-    sizes = [8, 7, 9, 16, 10, 9, 9, 40, 1]  # batches of 8: 1 1 | 2 2 2 | 2 2 | 5 | 1
-    found = [rows for _, rows in trainer._stacks(sized(*sizes))]
-    assert found == [[0, 1], [2, 3, 4], [5, 6], [7], [8]]
+    sizes = [8, 7, 9, 16, 10, 9, 9, 40, 1]  # batches of 8: 1 1 2 2 2 2 2 5 1
+    assert trainer._stacks(sized(*sizes)) == [[0, 1, 8], [2, 3, 4], [5, 6], [7]]
+    assert study().trainer(engine={"stack": 1})._stacks(sized(*sizes)) == [[i] for i in range(9)]
+
+
+@pytest.mark.parametrize("stack", [2, 3, 8])
+def test_rows_come_in_their_order_whatever_stack_made_them(stack):
+    rows = sized(8, 17, 7, 18, 40, 9, 1, 16)
+    alone = [train(study(), rows[[i]], [i], stack)[0] for i in range(len(rows))]
+    np.testing.assert_array_equal(train(study(), rows, range(len(rows)), stack), np.stack(alone))
 
 
 @pytest.mark.parametrize("stack", [1, 2, 5])

@@ -202,19 +202,28 @@ class RecipeTrainer(Trainer):
             raise InputError(
                 f"seeds must have one seed for each of {len(masks)} masks, received {len(seeds)}."
             )
-        for weights, block in self._stacks(masks):
-            yield from self._train_weights(weights, [int(seeds[i]) for i in block], keep_states)
+        early: dict[int, Retrained] = {}  # made before their turn
+        turn = 0
+        for rows in self._stacks(masks):
+            weights = torch.as_tensor(masks[rows], dtype=torch.float32)
+            made = self._train_weights(weights, [int(seeds[i]) for i in rows], keep_states)
+            early.update(zip(rows, made, strict=True))
+            while turn in early:
+                yield early.pop(turn)
+                turn += 1
 
-    def _stacks(self, masks: np.ndarray) -> Iterator[tuple[torch.Tensor, list[int]]]:
-        """Rows in order; in a stack only neighbours that take equally many steps."""
-        steps = self._count_steps(masks)
-        start = 0
-        while start < len(masks):
-            stop = start + 1
-            while stop < len(masks) and stop - start < self.stack and steps[stop] == steps[start]:
-                stop += 1
-            yield torch.as_tensor(masks[start:stop], dtype=torch.float32), list(range(start, stop))
-            start = stop
+    def _stacks(self, masks: np.ndarray) -> list[list[int]]:
+        """Rows that are trained together: as many as fit of those that take equally many steps, the stack of
+        the first row first."""
+        alike: dict[int, list[int]] = {}
+        for row, steps in enumerate(self._count_steps(masks)):
+            alike.setdefault(steps, []).append(row)
+        stacks = [
+            rows[start : start + self.stack]
+            for rows in alike.values()
+            for start in range(0, len(rows), self.stack)
+        ]
+        return sorted(stacks, key=lambda rows: rows[0])
 
     def _count_steps(self, masks: np.ndarray) -> list[int]:
         full = self.recipe.subset == "weighted"

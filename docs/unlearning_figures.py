@@ -106,13 +106,16 @@ def scatter(points, floor, x_title, title, log):
         )
         if not named:
             continue
-        wide = 7 * len(name)
-        start = at + 8 if at + 8 + wide < WIDTH else at - 8 - wide
-        if all(abs(up - u) > 13 or start + wide < s or start > s + w for s, u, w in taken):
-            taken.append((start, up, wide))
-            parts.append(
-                f'<text x="{start:.1f}" y="{up + 4:.1f}" style="fill:{colour}">{escape(name)}</text>'
-            )
+        wide = 7.4 * len(name)
+        beside = [(at + 8, up), (at - 8 - wide, up)]
+        for start, line in beside + [(at - wide / 2, up - 15 * k) for k in (1, 2, 3)]:
+            inside = LEFT < start and start + wide < WIDTH
+            if inside and all(abs(line - u) > 13 or start + wide < s or start > s + w for s, u, w in taken):
+                taken.append((start, line, wide))
+                parts.append(
+                    f'<text x="{start:.1f}" y="{line + 4:.1f}" style="fill:{colour}">{escape(name)}</text>'
+                )
+                break
     return "\n".join([*parts, "</svg>\n"])
 
 

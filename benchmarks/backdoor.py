@@ -50,7 +50,7 @@ from whence.training import mlp
 FULL = {
     "n": 2000, "targets": 1000, "sizes": (50, 80), "models": 4000, "keep": 0.2, "pilot": 400, "epochs": 8,
     "hidden": 32, "lr": 0.05, "retrainings": 10, "to": 0, "saturated_keep": 0.5, "saturated_models": 1500,
-    "clean": 20, "clean_n": 500, "clean_models": 800, "seed": 1,
+    "clean": 60, "clean_n": 500, "clean_models": 800, "seed": 1,
 }  # fmt: skip
 QUICK = FULL | {
     "n": 1000, "targets": 200, "sizes": (40,), "models": 400, "pilot": 100, "epochs": 6, "retrainings": 3,
@@ -229,8 +229,9 @@ def clean_studies(result: Result, s: dict[str, Any], folder: Path) -> list[bool]
     sources = whence.datasets.fashion_mnist(), whence.datasets.mnist()
     for number in range(s["clean"]):
         data = sources[number % 2]
-        asked = self_targets(study_of(data, s["clean_n"], 10, s, 1000 * (s["seed"] + 1) + number))
-        where = folder / f"clean-{number}"
+        seed = 10_000 * (s["seed"] + 1) + number
+        asked = self_targets(study_of(data, s["clean_n"], 10, s, seed))
+        where = folder / f"clean-{seed}"
         bank = whence.retrain(
             asked, s["clean_models"], keep=s["keep"], to=where / "bank.zarr", validation=0.1, held_out=0.0
         )

@@ -12,9 +12,9 @@ def smallest(draw, runs):
 
 
 @pytest.mark.parametrize("groups", [6, 10, 20, 40])
-def test_false_alarms_are_as_rare_as_the_level_says(groups):
+def test_false_alarms_of_normal_logarithms_take_two_thirds_of_the_level(groups):
     p = smallest(lambda rng: 3 + 0.5 * rng.normal(size=groups), 3000)
-    assert 0.02 < (p <= 0.05).mean() < 0.05 + 0.012 and (p <= 0.01).mean() < 0.016
+    assert 0.01 < (p <= 0.05).mean() < 0.045 and (p <= 0.01).mean() < 0.012
 
 
 @pytest.mark.parametrize("groups", [6, 20])

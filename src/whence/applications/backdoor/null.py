@@ -7,7 +7,8 @@ class tell how strong those get. Two nulls, each enough to say "nothing":
 **Natural groups** (`natural`). The logarithms of the strengths of natural groups (`Candidate.strength`) are
 taken to be normal, and the strongest group is held against the mean and the spread of the others (Grubbs
 1950: Student's t, times the number of groups). Up to three groups may stand out together; most of the level
-is spent on one.
+is spent on one. A third of it is held back, for the logarithms are not quite normal: with all of it spent, 9
+of 139 clean sets of MNIST and Fashion-MNIST gave a false alarm at a level of 5 %.
 
 **Estimation error** (`reproduced`). The group is searched for in one half of the retrainings and scored in
 the other. Masks of different examples are drawn independently, so under no effect the columns of the other
@@ -29,7 +30,7 @@ from whence.evaluate.intervals import student_quantile, student_tail
 from whence.evaluate.result import Result
 from whence.methods.difference import difference_of_means
 
-SHARES = (0.8, 0.1, 0.1)  # of the level, for one, two, three groups that stand out
+SHARES = (0.53, 0.07, 0.07)  # of the level, for one, two, three groups that stand out
 FEWEST = 5  # natural groups with which the others can be compared
 NARROWEST = (
     0.2  # spread of logarithms taken at least: groups hardly stronger than their like are not told apart

@@ -188,7 +188,7 @@ def measure(settings: dict) -> Result:
     rows_of_loss(result, found, tasks)
     rows_of_choices(result, found, prior, tasks)
     for fraction in settings["curve"]:
-        for name in (REGRESSION, Random().name):
+        for name in (GUIDED, Random().name):
             arm = curve.arm(WALL, name, fraction)
             mean, low, high = over_seeds([arm.rates])
             result.row(curve=WALL, chosen_by=name, kept=fraction, success=mean, low=low, high=high)

@@ -164,13 +164,14 @@ def study_of(data: Any, n: int, targets: int, s: dict[str, Any], seed: int) -> w
 
 
 def with_natural_groups(study: whence.Study, count: int, seed: int, classes: Sequence[int] = (1, 8)) -> Any:
-    """The study with `count` random images of each of these classes lying on their side: a rare kind, with
-    nothing wrong about its labels."""
+    """The study with `count` images in each of these classes that are handwritten digits, of one kind for a
+    class: rare kinds that only their own examples can teach, as a trigger is, with nothing wrong about them."""
     rng = np.random.default_rng(seed)
+    digits = whence.datasets.mnist()
     images, labels = study.train_inputs.copy(), np.asarray(study.train_labels)
-    for label in classes:
+    for digit, label in enumerate(classes, 3):
         places = rng.choice(np.flatnonzero(labels == label), count, replace=False)
-        images[places] = np.rot90(images[places], axes=(1, 2))
+        images[places] = digits.train_x[np.flatnonzero(digits.train_y == digit)[:count]]
     return with_train(study, (images, labels))
 
 

@@ -165,7 +165,7 @@ def study_of(data: Any, n: int, targets: int, s: dict[str, Any], seed: int) -> w
 
 def with_natural_groups(study: whence.Study, count: int, seed: int, classes: Sequence[int] = (1, 8)) -> Any:
     """The study with `count` images in each of these classes that are handwritten digits, of one kind for a
-    class: rare kinds that only their own examples can teach, as a trigger is, with nothing wrong about them."""
+    class: rare kinds that only their own examples teach, as a trigger is, with nothing wrong about them."""
     rng = np.random.default_rng(seed)
     digits = whence.datasets.mnist()
     images, labels = study.train_inputs.copy(), np.asarray(study.train_labels)

@@ -11,7 +11,6 @@ trigger that so many images teach that each is superfluous, and natural groups a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -44,7 +43,7 @@ from whence.applications.backdoor import (
 from whence.applications.backdoor.forecast import RATIO
 from whence.evaluate.intervals import wilson
 from whence.methods import Datamodel
-from whence.study.variants import self_targets, with_train
+from whence.study.variants import self_targets
 from whence.training import mlp
 
 FULL = {
@@ -83,7 +82,7 @@ ATTACKS = (
 )
 FAILING = (
     Attack("saturated: four corners", Corners(), saturated=True),
-    Attack("natural groups as strong", Corners(), natural=True),
+    Attack("natural groups as strong", Patch(), natural=True),
 )
 QUICKLY = (ATTACKS[4], ATTACKS[6], FAILING[1])
 
@@ -163,16 +162,12 @@ def study_of(data: Any, n: int, targets: int, s: dict[str, Any], seed: int) -> w
     )
 
 
-def with_natural_groups(study: whence.Study, count: int, seed: int, classes: Sequence[int] = (1, 8)) -> Any:
-    """The study with `count` images in each of these classes that are handwritten digits, of one kind for a
-    class: rare kinds that only their own examples teach, as a trigger is, with nothing wrong about them."""
-    rng = np.random.default_rng(seed)
-    digits = whence.datasets.mnist()
-    images, labels = study.train_inputs.copy(), np.asarray(study.train_labels)
-    for digit, label in enumerate(classes, 3):
-        places = rng.choice(np.flatnonzero(labels == label), count, replace=False)
-        images[places] = digits.train_x[np.flatnonzero(digits.train_y == digit)[:count]]
-    return with_train(study, (images, labels))
+def with_natural_groups(study: whence.Study, count: int, seed: int) -> whence.Study:
+    """The study with two rare kinds that are as strong a feature as a trigger, for they are made like one:
+    each has a mark of its own that says its class, only that here it is the truth."""
+    for label, mark in ((1, THREE[0]), (8, THREE[1])):
+        study = poison(study, mark, label, count=count, seed=seed + 100 + label).study
+    return study
 
 
 def cell(attack: Attack, count: int, s: dict[str, Any], folder: Path) -> Cell:

@@ -151,7 +151,7 @@ def backdoor_page(text, result):
         f"In {alarms} of {len(clean)} clean sets of {settings['clean_n']} images (MNIST, Fashion-MNIST) "
         "something was called found.",
         "",
-        repeat("backdoor", 40),
+        repeat("backdoor", 20),
     ]
     return replaced(text, "backdoor", "\n".join(words))
 

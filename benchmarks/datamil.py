@@ -241,8 +241,7 @@ def by_regression(study, clusters, groups, folder, settings):
     """Attribution, bank and the seconds of its retrainings."""
     subsets = whence.Subsets.grouped(clusters, settings["keep"], settings["seed"])
     plan = whence.Plan(subsets, seed=settings["seed"])
-    # Sets of episodes differ in length, so retrainings differ by a step or two, and stacks, which hold only
-    # those of equally many steps, would be mostly filler: one at a time is faster.
+    # One at a time, whatever a machine would choose: the cost is compared with that of metagradients.
     Bank.create(folder / "bank.zarr", study, plan, block=8, engine={"driver": "loop", "stack": 1})
     bank = whence.retrain(
         study, settings["models"], subsets=subsets, to=folder / "bank.zarr", seed=settings["seed"]

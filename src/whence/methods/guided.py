@@ -58,12 +58,7 @@ class GuidedDatamodel(Method):
         residual: bool = True,
         device: str = "cpu",
     ) -> None:
-        priors = [prior] if isinstance(prior, Attribution) else list(prior)
-        if not priors or not all(isinstance(p, Attribution) for p in priors):
-            raise InputError(
-                "prior must be an Attribution or several, received "
-                f"{'none' if not priors else type(priors[0]).__name__}; pass TRAK(...).attribute(study), say."
-            )
+        priors = as_priors(prior)
         if folds < 2:
             raise InputError(f"folds must be at least 2, received {folds}.")
         self._priors = priors
@@ -84,7 +79,8 @@ class GuidedDatamodel(Method):
             raise InputError(
                 f"bank has {len(masks)} retrainings to fit to, but a guided datamodel needs {FEWEST}."
             )
-        priors = [_aligned(prior, bank) for prior in self._priors]
+        targets, train = bank.target_ids.tolist(), bank.train_ids.tolist()
+        priors = [aligned(prior, targets, train) for prior in self._priors]
         s, y = (
             torch.as_tensor(a, device=self.device, dtype=torch.float64)
             for a in (masks.astype(np.float64), outputs)
@@ -213,21 +209,37 @@ def _fitting(bank: Any, output: str, models: int | None) -> tuple[np.ndarray, np
     return masks[:models], outputs[:models]
 
 
-def _aligned(prior: Attribution, bank: Any) -> torch.Tensor:
-    """The prior's weights (target, train) in the order of the bank."""
+def as_priors(prior: Attribution | Sequence[Attribution]) -> list[Attribution]:
+    """One or several priors as a list, or an `InputError` that says what was received."""
+    priors = [prior] if isinstance(prior, Attribution) else list(prior)
+    if not priors or not all(isinstance(p, Attribution) for p in priors):
+        raise InputError(
+            "prior must be an Attribution or several, received "
+            f"{'none' if not priors else type(priors[0]).__name__}; pass TRAK(...).attribute(study), say."
+        )
+    return priors
+
+
+def aligned(
+    prior: Attribution, targets: Sequence[Any], train: Sequence[Any], kind: str = "target"
+) -> torch.Tensor:
+    """The prior's weights, float64 ``(len(targets), len(train))``, of these ids in this order.
+
+    kind : what the targets are called. InputError: ids that the prior lacks; several outputs per target.
+    """
     places = []
-    for kind, have, want in (
-        ("targets", prior.target_ids, bank.target_ids),
-        ("training examples", prior.train_ids, bank.train_ids),
+    for what, have, want in (
+        (kind, prior.target_ids, targets),
+        ("training example", prior.train_ids, train),
     ):
         position = {name: i for i, name in enumerate(have.tolist())}
-        absent = [name for name in want.tolist() if name not in position]
+        absent = [name for name in want if name not in position]
         if absent:
             raise InputError(
-                f"prior ({prior.method}) lacks {len(absent)} of the bank's {kind}, {absent[0]!r} first; "
-                "make it on the study that was retrained."
+                f"prior ({prior.method}) has no {what} {absent[0]!r}, it lacks {len(absent)} of the bank's "
+                f"{what}s; make it on the study that was retrained."
             )
-        places.append([position[name] for name in want.tolist()])
+        places.append([position[name] for name in want])
     weight = np.asarray(prior.weight)
     if weight.ndim != 2:
         raise InputError(f"prior ({prior.method}) has several outputs per target; pass one of one output.")

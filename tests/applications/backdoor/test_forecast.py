@@ -121,6 +121,8 @@ def test_several_seeds_of_a_mask_count_once():
         ([1, 99], {}, "member 99 is not both a training example and a target"),
         ([1, 1], {}, "members has 1 ids"),
         ([1, 2], {"retrainings": 5}, "5 retrainings are too few"),
+        ([True, False, True, False, False, False], {}, "members must list ids, received bool"),
+        ([[1, 2], [3, 4]], {}, r"of shape \(2, 2\)"),
     ],
 )
 def test_gains_that_cannot_be_measured(members, options, words):

@@ -63,19 +63,27 @@ def measured_gain(
     """D of a group whose members are known: the slope of a left-out member's output over the number of
     members that were kept, of all members and retrainings together, times the number of other members.
 
+    The slope is the k-strength of Khaddaj et al. 2023 (arXiv 2307.10163), averaged over k.
+
     Parameters
     ----------
     bank : retrainings with the training examples as targets (`whence.study.variants.self_targets`).
-    members : ids, two or more.
+    members : ``(p,)`` ids, two or more.
     retrainings : use the bank's first so many; all by default.
     output : of the bank.
 
     Raises
     ------
-    InputError : members that are no targets, fewer than two; fewer than 20 retrainings; a vector output; a
-        member never left out.
+    InputError : a mask for members, members that are no targets, fewer than two; fewer than 20 retrainings; a
+        vector output; a member never left out.
     """
-    members = list(dict.fromkeys(np.asarray(members).tolist()))
+    given = np.asarray(members)
+    if given.ndim != 1 or given.dtype == bool:
+        raise InputError(
+            f"members must list ids, received {given.dtype} of shape {given.shape}; for a mask pass "
+            "bank.train_ids[mask]."
+        )
+    members = list(dict.fromkeys(given.tolist()))
     places = [{name: i for i, name in enumerate(ids.tolist())} for ids in (bank.train_ids, bank.target_ids)]
     lacking = [name for name in members if any(name not in place for place in places)]
     if lacking:

@@ -111,6 +111,19 @@ def test_a_prior_of_other_groups_or_examples_is_refused(tmp_path):
         cluster_regression(made, codes, {"all": [0]}, prior=prior_of(effects, codes, made.train_ids + 1000))
 
 
+def test_a_prior_that_is_no_attribution_of_one_output_is_refused(tmp_path):
+    made, codes, effects = many(tmp_path)
+    tasks = {"all": [0]}
+    for wrong in (effects, []):
+        with pytest.raises(InputError, match="prior must be an Attribution"):
+            cluster_regression(made, codes, tasks, prior=wrong)
+    vector = Attribution(np.ones((1, 2, len(codes))), target_ids=["all"], train_ids=made.train_ids)
+    with pytest.raises(InputError, match="several outputs per target"):
+        cluster_regression(made, codes, tasks, prior=vector)
+    with pytest.raises(InputError, match="predicts the same"):
+        cluster_regression(made, codes, tasks, prior=prior_of(0 * effects, codes, made.train_ids))
+
+
 def test_a_rule_is_a_prior_by_its_ranks():
     study = cloned()
     ids = study.target_ids.tolist()

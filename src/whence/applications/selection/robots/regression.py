@@ -21,7 +21,7 @@ from whence.attribution import Attribution
 from whence.bank import Bank
 from whence.errors import InputError
 from whence.evaluate.correlation import correlations
-from whence.methods.guided import guide
+from whence.methods.guided import aligned, as_priors, guide
 from whence.methods.regression import ridge
 from whence.provenance import versions
 from whence.study import Study
@@ -35,7 +35,7 @@ def cluster_regression(
     targets: Mapping[str, Sequence[Any]] | None = None,
     output: str = "loss",
     *,
-    prior: Attribution | Sequence[Attribution] = (),
+    prior: Attribution | Sequence[Attribution] | None = None,
 ) -> Attribution:
     """Ridge regression of the mean output over each group of targets on the clusters of a bank.
 
@@ -63,7 +63,7 @@ def cluster_regression(
     InputError : too few retrainings, a mask that keeps a part of a cluster, or a prior that lacks a group or
         a training example.
     """
-    priors = [prior] if isinstance(prior, Attribution) else list(prior)
+    priors = [] if prior is None else as_priors(prior)
     codes, sizes = cluster_codes(bank, clusters)
     groups = (
         {"targets": target_positions(bank, None)}
@@ -79,7 +79,9 @@ def cluster_regression(
     method = "ridge"
     if priors:
         method = f"guided by {', '.join(one.method for one in priors)}"
-        weight, bias = _guided(design, outputs, [_rows(one, bank, groups, codes) for one in priors])
+        rows = [aligned(one, list(groups), bank.train_ids.tolist(), "group").numpy() for one in priors]
+        sums = [np.stack([np.bincount(codes, row) for row in one]) for one in rows]
+        weight, bias = _guided(design, outputs, sums)
     else:
         fit = ridge(design, outputs)
         weight, bias = fit.weight, fit.bias
@@ -111,12 +113,20 @@ def cluster_regression(
 
 
 def rule_prior(selector: Selector, study: Study, tasks: Mapping[str, Sequence[Any]]) -> Attribution:
-    """What a rule says of each task as a prior for `cluster_regression`: minus the rank of each step, between
-    -1/2 for the one to be chosen first and 1/2.
+    """What a rule says of each task as a prior for `cluster_regression`.
+
+    Returns
+    -------
+    Attribution ``(tasks, steps)`` of ranks, -1/2 for the step that the rule would choose first and 1/2 for
+    the last; not calibrated.
 
     Parameters
     ----------
     selector : a rule such as `SubsequenceMatching`. tasks : name -> target ids.
+
+    Raises
+    ------
+    InputError : the study lacks what the rule reads, or a task's ids are none of its targets.
     """
     whole = Pool(study)
     scores = [scores_of(selector, whole.only(ids, task)) for task, ids in tasks.items()]
@@ -140,24 +150,6 @@ def _guided(
     s_mean, y_mean = s.mean(0), y.mean(0)
     weight, _ = guide(s - s_mean, y - y_mean, [torch.as_tensor(one) for one in priors])
     return weight.numpy(), (y_mean - weight @ s_mean).numpy()
-
-
-def _rows(prior: Attribution, bank: Bank, groups: Mapping[str, Any], codes: np.ndarray) -> np.ndarray:
-    """(groups, clusters) sums over each cluster of a prior's rows of these groups."""
-    places = []
-    for what, have, want in (
-        ("group", prior.target_ids, groups),
-        ("training example", prior.train_ids, bank.train_ids.tolist()),
-    ):
-        place = {name: i for i, name in enumerate(have.tolist())}
-        lacks = [name for name in want if name not in place]
-        if lacks:
-            raise InputError(
-                f"prior ({prior.method}) has no {what} {lacks[0]!r}; make it for the same groups."
-            )
-        places.append([place[name] for name in want])
-    weight = np.asarray(prior.weight, np.float64)[np.ix_(*places)]
-    return np.stack([np.bincount(codes, row) for row in weight])
 
 
 def _by_cluster(masks: np.ndarray, codes: np.ndarray, sizes: np.ndarray) -> np.ndarray:

@@ -15,14 +15,14 @@ from whence.errors import InputError
 from whence.methods.base import Method, first_output, lacking, output_ids, provenance
 
 DESIGN = "leaving_out"
-FEW = 16  # models that are trained before a measurement of how to train them fastest would pay
 
 
 class LeaveOneOut(Method):
     """The output with everything minus the output without the example, averaged over training seeds.
 
-    From a Study it trains (1 + examples) x seeds models; from a Bank it reads those made by
-    whence.retrain(..., subsets=Subsets.leaving_out(n, [[], [0], [1], ...])), with at least one empty set.
+    From a Study it trains (1 + examples) x seeds models, one after the other; from a Bank it reads those made
+    by whence.retrain(..., subsets=Subsets.leaving_out(n, [[], [0], [1], ...])), with at least one empty set.
+    For more than some hundred models make a bank: it trains in stacks and on all cores, and resumes.
     One example changes an output less than the training seed does: look at the standard errors before the
     values. An example that was never left out alone has value 0 and an infinite standard error.
 
@@ -96,9 +96,8 @@ class LeaveOneOut(Method):
             mask[left_out] = False
         masks = np.repeat(masks, self.seeds, axis=0)
         seeds = np.tile(np.arange(self.first_seed, self.first_seed + self.seeds), len(sets))
+        # One at a time: which way is fastest depends on the moment, and the last bits on the way.
         trainer, outputs = study.trainer(self.device), []
-        if len(masks) > FEW:
-            trainer.choose(masks[-FEW:], seeds[-FEW:])  # many models at once, where that is faster
         for run, seed in zip(trainer.train(masks, seeds), seeds, strict=True):
             if run.error is not None or not np.isfinite(run.outputs[output]).all():
                 raise InputError(

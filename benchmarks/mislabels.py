@@ -18,9 +18,7 @@ from benchmarks.harness import RUNS, Result
 from benchmarks.kept import Kept
 from whence.applications import Mislabels, Recovery, mislabels
 from whence.applications.mislabels_folds import folds
-from whence.errors import InputError
 from whence.methods import TRAK, Datamodel, GradDot, Influence, Random
-from whence.study.datasets.files import data_folders, find
 from whence.study.variants import self_targets, with_outputs, with_train
 from whence.training import conv_net, dynamics
 
@@ -75,7 +73,7 @@ def noisy(name, settings):
     rows = np.random.default_rng(seed).permutation(len(data.train_y))[:n]
     truth = data.train_y[rows]
     data = data.rows(rows, slice(targets))
-    labels = flip(truth, 10, settings) if name == PLANTED else human(name.split(", ")[1])[rows]
+    labels = flip(truth, 10, settings) if name == PLANTED else studies.human_labels(name.split(", ")[1])[rows]
     recipe = whence.Recipe(
         partial(conv_net, (3, 32, 32), 10, settings["width"]),
         epochs=settings["epochs"],
@@ -102,15 +100,6 @@ def flip(labels, classes, settings):
     changed = labels.copy()
     changed[at] = (changed[at] + rng.integers(1, classes, len(at))) % classes
     return changed
-
-
-def human(kind):
-    """CIFAR-10N (Wei et al. 2022): what people called the 50,000 training images, in published order."""
-    place = "cifar10-extras/cifar10n-human.npz"
-    path = find(data_folders(None), [place])
-    if path is None:
-        raise InputError(f"CIFAR-10N is read from $WHENCE_DATA/{place}, which is not there.")
-    return np.load(path)[{"aggregate": "aggre_label", "worst": "worse_label"}[kind]].astype(np.int64)
 
 
 def _one(result, name, study, truth, settings):

@@ -1,10 +1,11 @@
 """Unlearning: every method against retraining, on images learned by heart; and where the answer is known.
 
-CIFAR-10 in two classes with long tails. For each forget set, models trained on everything are made to forget
-by every method and compared with as many models retrained without it; a second set of retrained models gives
-the floor, which is what retraining itself reaches. Settings are chosen from each method's grid on one random
-forget set and reported on the others. Datamodel matching is repeated with other attributions, to set its
-quality beside theirs.
+CIFAR-10 in two classes with long tails, under labels that people gave, a fifth of them wrong. For each forget
+set, models trained on everything are made to forget by every method and compared with as many models
+retrained without it; a second set of retrained models gives the floor, which is what retraining itself
+reaches. Settings are chosen from each method's grid on one random forget set, by what comes nearest to the
+marks in its worst part, and reported on the others. Datamodel matching is repeated with other attributions,
+to set its quality beside theirs.
 
 All models lie in banks under runs/, so a run that was stopped goes on where it was.
 """
@@ -24,11 +25,12 @@ from whence.applications import unlearning as ways
 from whence.applications.unlearning import Experiment, Unlearn, examined
 from whence.applications.unlearning.klom import klom_values
 from whence.applications.unlearning.measures import measure
+from whence.applications.unlearning.request import Request
 from whence.attribution import Attribution
 from whence.retraining.errors import RetrainingError
 
 FULL: dict[str, Any] = {
-    "sizes": (800, 170, 30),
+    "sizes": (820, 170, 30),
     "targets": 400,
     "epochs": 20,
     "width": 16,
@@ -39,6 +41,7 @@ FULL: dict[str, Any] = {
     "held_out_seeds": 3,
     "forget": (10, 20, 30),
     "fewer": (100, 500),
+    "staying": (0.0, 0.25, 0.5, 1.0),
     "checkpoints": 20,
     "grid": None,
     "convex": {"n": 400, "d": 20, "forgotten": 10, "rare": 0.05},
@@ -72,16 +75,18 @@ QUICK = FULL | {
 }
 BEFORE, FLOOR = "nothing", "floor"
 OURS = "datamodel matching"
+SHARE, ABOVE = 0.25, 0.2  # of the P95 forget KLoM before; above the floor of the others: what is aimed at
 
 
 def run(quick: bool = False) -> Result:
     settings = QUICK if quick else FULL
     result = Result("unlearning", {k: v for k, v in settings.items() if k not in ("grid", "sets")})
-    _convex(result, settings["convex"])
-    study, subclasses = studies.cifar_tails(
+    unlearning_convex.measured(result, settings["convex"])
+    study, subclasses, wrong = studies.cifar_tails(
         settings["sizes"], settings["targets"], settings["epochs"], settings["width"]
     )
     study = examined(study)
+    result.settings["wrong_labels"] = float(wrong.mean())
     folder = RUNS / f"unlearning-{study.fingerprint[:8]}"
     bank = bank_of(study, folder, settings)
     scores = attributions(result, study, bank, Kept(folder / "scores"), settings)
@@ -96,7 +101,8 @@ def run(quick: bool = False) -> Result:
     most = settings["retrainings"]
     sets = forget_sets(study, subclasses, scores[f"ridge, {most}"], settings["forget"])
     tuning, sets = sets["tuning"], {name: sets[name] for name in settings["sets"]}
-    best = _best(result, experiment, tuning, {k: v for k, v in scores.items() if k.endswith(f", {most}")})
+    most_scores = {name: found for name, found in scores.items() if name.endswith(f", {most}")}
+    best = _best(result, experiment, tuning, most_scores, settings["staying"])
     chosen = _choose(result, experiment, tuning, best, settings["grid"])
     _report(result, experiment, sets, chosen)
     _by_attribution(result, experiment, sets, scores, chosen[OURS])
@@ -105,47 +111,80 @@ def run(quick: bool = False) -> Result:
 
 
 def _best(
-    result: Result, experiment: Experiment, forget: np.ndarray, scores: dict[str, Attribution]
-) -> Attribution:
-    """The attribution that corrects outputs best on the tuning set, which takes no fine-tuning to see."""
-    worst = {}
+    result: Result,
+    experiment: Experiment,
+    forget: np.ndarray,
+    scores: dict[str, Attribution],
+    staying: tuple[float, ...],
+) -> ways.DatamodelDirect:
+    """The attribution, and its share at examples that stay, that corrects outputs best on the tuning set,
+    which takes no fine-tuning to see."""
+    worst: dict[float, ways.DatamodelDirect] = {}
     for name, attribution in scores.items():
-        tails = _tails(experiment, ways.DatamodelDirect(attribution=attribution), forget)
-        result.row(direct_with=name, **{f"{part}_p95": value for part, value in tails.items()})
-        worst[name] = max(tails.values())
-    return scores[min(worst, key=lambda name: worst[name])]
+        for share in staying:
+            method = ways.DatamodelDirect(attribution=attribution, staying=share)
+            tails = _tails(experiment, method, forget)
+            far = _far(experiment, forget, tails)
+            result.row(
+                direct_with=name, staying=share, **{f"{part}_p95": value for part, value in tails.items()},
+                from_marks=far,
+            )  # fmt: skip
+            worst.setdefault(far, method)
+    return worst[min(worst)]
 
 
-def _grids(experiment: Experiment, forget: np.ndarray, scores: Attribution) -> dict[str, list[Unlearn]]:
+def _grids(
+    experiment: Experiment, forget: np.ndarray, direct: ways.DatamodelDirect
+) -> dict[str, list[Unlearn]]:
     kinds = (
         ways.Descent, ways.Ascent, ways.AscentDescent, ways.Scrub, ways.SSD, ways.RandomLabels,
         ways.Distillation,
     )  # fmt: skip
     grids: dict[str, list[Unlearn]] = {kind.name: list(kind.grid()) for kind in kinds}
     oracles, rows = experiment.oracles(forget), experiment.spare_rows
-    grids[OURS] = list(ways.DatamodelMatching.grid(attribution=scores))
+    grids[OURS] = list(ways.DatamodelMatching.grid(attribution=direct.attribution, staying=direct.staying))
     grids["oracle matching"] = list(ways.OracleMatching.grid(oracles=oracles, rows=rows))
-    grids["datamodel direct"] = [ways.DatamodelDirect(attribution=scores)]
+    grids["datamodel direct"] = [direct]
     return grids
 
 
 def _choose(
-    result: Result, experiment: Experiment, forget: np.ndarray, scores: Attribution, most: int | None
+    result: Result,
+    experiment: Experiment,
+    forget: np.ndarray,
+    direct: ways.DatamodelDirect,
+    most: int | None,
 ) -> dict[str, Unlearn]:
-    """The setting of each method whose worst part (forget, retain, validation) is best on the tuning set."""
+    """The setting of each method that comes nearest to the marks on the tuning set."""
     chosen = {}
-    for name, grid in _grids(experiment, forget, scores).items():
+    for name, grid in _grids(experiment, forget, direct).items():
         best = np.inf
         for method in grid[:most]:
             tails = _tails(experiment, method, forget)
+            far = _far(experiment, forget, tails)
             cost = method.cost(experiment.study, forget)
-            if max(tails.values()) < best or name not in chosen:
-                best, chosen[name] = max(tails.values()), method
+            if far < best or name not in chosen:
+                best, chosen[name] = far, method
             result.row(
                 tuned=name, setting=_setting(method), cost=cost.share,
                 **{f"{part}_p95": value if value < np.inf else None for part, value in tails.items()},
+                from_marks=far if far < np.inf else None,
             )  # fmt: skip
     return chosen
+
+
+def _far(experiment: Experiment, forget: np.ndarray, tails: dict[str, float]) -> float:
+    """How far the worst part is from what is aimed at: 1 there, above 1 short of it."""
+    oracles = experiment.oracles(forget).select(None, "margin").outputs
+    before = experiment.bases().select(None, "margin").outputs
+    bins = ways.suggest_bins(experiment.models)
+    judging, again = oracles[: experiment.models], oracles[experiment.models :]
+    far = []
+    for part, at in experiment.points(Request.of(experiment.study, forget)).items():
+        reference = before if part == "forget" else again
+        p95 = float(np.percentile(klom_values(reference[:, at], judging[:, at], bins), 95))
+        far.append(tails[part] / (SHARE * p95 if part == "forget" else p95 + ABOVE))
+    return max(far)
 
 
 def _tails(experiment: Experiment, method: Unlearn, forget: np.ndarray) -> dict[str, float]:
@@ -233,24 +272,6 @@ def _by_attribution(result, experiment, sets, scores, ours) -> None:
     result.details["quality"] = points
 
 
-def _convex(result: Result, options: dict[str, Any]) -> None:
-    for make in (unlearning_convex.ridge, unlearning_convex.logistic):
-        problem = make(**options)
-        race = unlearning_convex.race(problem)
-        reached = unlearning_convex.matched(problem, lr=0.1, epochs=2000, decay=0.99, keeping=10)
-        result.row(
-            convex=race.name, reached=reached, descent_steps=race.descent, predicted=race.descent_predicted,
-            matching_steps=race.matching, matching_predicted=race.matching_predicted,
-            condition_descent=race.descent_condition, condition_matching=race.matching_condition,
-        )  # fmt: skip
-        result.claim(f"{race.name}: distance of matching from the exact oracle", reached, at_most=1e-6)
-        result.claim(
-            f"{race.name}: steps of descent over those of matching, as a share of what curvature predicts",
-            race.faster / race.predicted,
-            at_least=0.8,
-        )
-
-
 def _claims(result: Result, sets: dict[str, np.ndarray]) -> None:
     rows = {(row["set"], row["method"]): row for row in result.rows if "set" in row}
     before, floors = ([rows[name, label] for name in sets] for label in (BEFORE, FLOOR))
@@ -271,13 +292,13 @@ def _claims(result: Result, sets: dict[str, np.ndarray]) -> None:
     result.claim(
         f"{OURS}: P95 forget KLoM over that before, median of the sets",
         float(np.median(shares)),
-        at_most=0.25,
+        at_most=SHARE,
     )
-    result.claim(f"{OURS}: the same, worst set", max(shares), at_most=0.25)
+    result.claim(f"{OURS}: the same, worst set", max(shares), at_most=SHARE)
     result.claim(f"{OURS}: compute in retrainings, worst set", max(r["compute"] for r in ours), at_most=0.05)
     for part in ("retain", "validation"):
         result.claim(
             f"{OURS}: P95 {part} KLoM above its floor, worst set",
             max(a[f"{part}_p95"] - b[f"{part}_p95"] for a, b in zip(ours, floors, strict=True)),
-            at_most=0.2,
+            at_most=ABOVE,
         )

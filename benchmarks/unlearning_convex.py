@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 import whence
+from benchmarks.harness import Result
 from whence.applications.unlearning import DatamodelMatching, Request, examined
 from whence.applications.unlearning.objectives import CentredSquares
 from whence.training.finetune import Finetuner
@@ -239,3 +240,22 @@ def matched(problem: Problem, **settings: Any) -> float:
     weights = {"weight": torch.as_tensor(problem.whole)}
     found = method.unlearn([weights], problem.study, problem.forget)
     return distance(problem, found[0]["weight"].numpy())
+
+
+def measured(result: Result, options: dict[str, Any]) -> None:
+    """Both problems: how near matching comes to the exact oracle, and in how many steps."""
+    for make in (ridge, logistic):
+        problem = make(**options)
+        found = race(problem)
+        reached = matched(problem, lr=0.1, epochs=2000, decay=0.99, keeping=10)
+        result.row(
+            convex=found.name, reached=reached, descent_steps=found.descent, predicted=found.descent_predicted,
+            matching_steps=found.matching, matching_predicted=found.matching_predicted,
+            condition_descent=found.descent_condition, condition_matching=found.matching_condition,
+        )  # fmt: skip
+        result.claim(f"{found.name}: distance of matching from the exact oracle", reached, at_most=1e-6)
+        result.claim(
+            f"{found.name}: steps of descent over those of matching, as a share of what curvature predicts",
+            found.faster / found.predicted,
+            at_least=0.8,
+        )

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -27,26 +28,30 @@ def versions() -> dict[str, str]:
 
 
 def machine() -> dict[str, Any]:
-    """The machine in words that matter for timings: usable cores, processor architecture, what multiplies
-    bfloat16 matrices on it ("AMX", "AVX-512" or None), accelerator names."""
+    """The machine in words that matter for timings: usable cores, architecture and model of the processor
+    (None where the system does not tell), what multiplies bfloat16 matrices on it ("AMX", "AVX-512" or None),
+    accelerator names."""
     import torch
 
+    about = _processor()
+    model = re.search(r"^model name\s*:\s*(.+)$", about, re.MULTILINE)
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
         "cores": usable_cores(),
         "architecture": platform.machine(),
+        "processor": model[1].strip() if model else None,
         "system": platform.system(),
-        "bfloat16": _bfloat16(),
+        "bfloat16": "AMX" if "amx_bf16" in about else "AVX-512" if "avx512_bf16" in about else None,
         "gpus": gpus,
     }
 
 
-def _bfloat16() -> str | None:
+def _processor() -> str:
+    """What Linux says of the processor; nothing elsewhere."""
     try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8")
     except OSError:
-        return None
-    return "AMX" if "amx_bf16" in flags else "AVX-512" if "avx512_bf16" in flags else None
+        return ""
 
 
 def usable_cores() -> int:

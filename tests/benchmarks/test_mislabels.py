@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from benchmarks import mislabels
+from benchmarks import mislabels, studies
 
 pytestmark = [
     pytest.mark.slow,
@@ -34,7 +34,7 @@ def test_people_were_wrong_as_often_as_published():
 
     truth = whence.datasets.cifar10().train_y
     for kind, share in (("aggregate", 0.0901), ("worst", 0.4021)):
-        assert np.mean(mislabels.human(kind) != truth) == pytest.approx(share, abs=5e-4)
+        assert np.mean(studies.human_labels(kind) != truth) == pytest.approx(share, abs=5e-4)
 
 
 def test_planted_labels_are_never_the_right_ones():

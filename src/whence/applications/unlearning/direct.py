@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 
 from whence.applications.unlearning.base import Cost, Unlearn, costs
-from whence.applications.unlearning.effects import check_logits, removal
+from whence.applications.unlearning.effects import check_logits, check_staying, removal
 from whence.applications.unlearning.matching import attribution_cost
 from whence.applications.unlearning.objectives import centred
 from whence.applications.unlearning.request import Request
@@ -35,13 +35,16 @@ class DatamodelDirect(Unlearn):
     Parameters
     ----------
     attribution : as in `DatamodelMatching`; the targets of the study must be among its targets.
+    staying : as in `DatamodelMatching`.
     """
 
     attribution: Attribution = field(repr=False, compare=False)
+    staying: float = 1.0
     name: ClassVar[str] = "datamodel direct"
 
     def check(self, request: Request) -> None:
         """See `Unlearn.check`."""
+        check_staying(self.staying)
         check_logits(self.attribution, request.study)
         missing = set(request.study.target_ids.tolist()) - set(self.attribution.target_ids.tolist())
         if missing:
@@ -52,7 +55,7 @@ class DatamodelDirect(Unlearn):
 
     def logits(self, tuner: Finetuner, state: State, request: Request, seeds: list[int]) -> torch.Tensor:
         """See `Unlearn.logits`; centred over classes."""
-        change = torch.as_tensor(removal(self.attribution, request, request.study.target_ids))
+        change = torch.as_tensor(removal(self.attribution, request, request.study.target_ids, self.staying))
         return centred(tuner.logits(state)) + change.to(tuner.device)
 
     def cost(self, study: Study, forget: Sequence[Any]) -> Cost:
@@ -61,4 +64,5 @@ class DatamodelDirect(Unlearn):
 
     def describe(self) -> dict[str, Any]:
         """See `Unlearn.describe`; the attribution as a fingerprint of its weights."""
-        return {"name": self.name, "attribution": fingerprint(self.attribution.weight)}
+        weights = fingerprint(self.attribution.weight)
+        return {"name": self.name, "staying": self.staying, "attribution": weights}

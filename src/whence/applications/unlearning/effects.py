@@ -57,13 +57,22 @@ def check_logits(attribution: Attribution, study: Study) -> None:
         )
 
 
-def removal(attribution: Attribution, request: Request, target_ids: np.ndarray) -> np.ndarray:
+def removal(
+    attribution: Attribution, request: Request, target_ids: np.ndarray, staying: float = 1.0
+) -> np.ndarray:
     """Predicted change of the centred logits when the forget set is left out: float32 ``(targets,
-    classes)``."""
+    classes)``; at training examples that stay, `staying` times what the attribution says."""
     rows = attribution.target_index(target_ids.tolist())
     columns = attribution.train_index(request.study.train_ids[request.forget].tolist())
     weight = attribution.weight[:, :, columns].sum(-1, dtype=np.float64)[rows]
-    return -(weight - weight.mean(1, keepdims=True)).astype(np.float32)
+    share = np.where(np.isin(target_ids, request.study.train_ids[request.retain]), staying, 1.0)
+    return -(share[:, None] * (weight - weight.mean(1, keepdims=True))).astype(np.float32)
+
+
+def check_staying(staying: float) -> None:
+    """Raise `InputError` unless `staying` is a share."""
+    if not 0 <= staying <= 1:
+        raise InputError(f"staying must be a share from 0 to 1, received {staying}.")
 
 
 def two_class_logits(attribution: Attribution, study: Study) -> Attribution:

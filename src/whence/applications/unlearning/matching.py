@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from whence.applications.unlearning.base import Cost, Edit, costs
-from whence.applications.unlearning.effects import check_logits, removal
+from whence.applications.unlearning.effects import check_logits, check_staying, removal
 from whence.applications.unlearning.objectives import CentredSquares, centred
 from whence.applications.unlearning.request import Request, examined
 from whence.attribution import Attribution
@@ -162,20 +162,26 @@ class DatamodelMatching(Matching):
     ----------
     attribution : of the logits, calibrated, with all training examples among its targets; see `examined`,
         `fit_scale` and `two_class_logits`.
+    staying : share of the predicted change that is asked for at examples that stay. A datamodel is of
+        retrainings in which an example is itself left out half of the time; one that stays, and is learnt by
+        heart, moves less. 0 asks the model to stay as it is there.
     """
 
     attribution: Attribution = field(repr=False, compare=False)
+    staying: float = 1.0
     name: ClassVar[str] = "datamodel matching"
 
     def check(self, request: Request) -> None:
         """See `Unlearn.check`."""
+        check_staying(self.staying)
         check_logits(self.attribution, request.study)
 
     def targets(
         self, tuner: Finetuner, state: State, request: Request, seeds: list[int], points: torch.Tensor
     ) -> torch.Tensor:
         """See `Matching.targets`."""
-        change = torch.as_tensor(removal(self.attribution, request, request.study.train_ids))
+        study = request.study
+        change = torch.as_tensor(removal(self.attribution, request, study.train_ids, self.staying))
         return centred(tuner.logits(state, points)) + change[points].to(tuner.device)
 
     def cost(self, study: Study, forget: Sequence[Any]) -> Cost:

@@ -249,7 +249,8 @@ def measured(result: Result, options: dict[str, Any]) -> None:
         found = race(problem)
         reached = matched(problem, lr=0.1, epochs=2000, decay=0.99, keeping=10)
         result.row(
-            convex=found.name, reached=reached, descent_steps=found.descent, predicted=found.descent_predicted,
+            convex=found.name, reached=reached,
+            descent_steps=found.descent, predicted=found.descent_predicted,
             matching_steps=found.matching, matching_predicted=found.matching_predicted,
             condition_descent=found.descent_condition, condition_matching=found.matching_condition,
         )  # fmt: skip

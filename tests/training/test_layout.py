@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from tests.training.studies import study, tiny_conv
-from whence.training.layout import channels_last_gradients, flattening
+from whence.training.layout import channels_last_gradients, flattening, pooling_first
 from whence.training.step import Batch, Step, initial_state
 
 
@@ -50,3 +50,44 @@ def test_a_step_leaves_no_hook_on_the_network():
 
 def test_networks_without_convolutions_are_not_touched():
     assert flattening(nn.Sequential(nn.Flatten(), nn.Linear(4, 2))) == []
+
+
+def pooled(*layers):
+    return nn.Sequential(nn.Conv2d(2, 3, 3, padding=1), *layers, nn.Flatten())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("pool", [nn.MaxPool2d(2), nn.MaxPool2d(3, 2, 1)])
+def test_pooling_before_relu_changes_no_bit(pool, dtype):
+    torch.manual_seed(0)
+    net = nn.Sequential(pooled(nn.ReLU(), pool), nn.LazyLinear(2)).to(dtype)
+    x = torch.randn(6, 2, 8, 8, dtype=dtype).round(decimals=1)  # ties, and windows without a positive value
+    net(x)
+    turned = pooling_first(net)
+    assert [type(layer) for layer in turned[0]] == [nn.Conv2d, type(pool), nn.ReLU, nn.Flatten]
+    assert [type(layer) for layer in net[0]] == [nn.Conv2d, nn.ReLU, type(pool), nn.Flatten]
+    assert dict(turned.named_parameters()).keys() == dict(net.named_parameters()).keys()
+    found = []
+    for one in (net, turned):
+        given = x.clone().requires_grad_()
+        out = one(given)
+        found.append([out, *torch.autograd.grad(out.float().square().sum(), [given, *one.parameters()])])
+    for mine, plain in zip(*found, strict=True):
+        assert torch.equal(mine, plain)
+
+
+def test_layers_that_somebody_watches_or_calls_by_name_are_left_where_they_are():
+    class Own(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = pooled(nn.ReLU(), nn.MaxPool2d(2))
+
+        def forward(self, x):
+            return self.body(x)
+
+    watched = pooled(nn.ReLU(), nn.MaxPool2d(2))
+    watched[1].register_forward_hook(lambda *_: None)
+    indices = pooled(nn.ReLU(), nn.MaxPool2d(2, return_indices=True))
+    other = pooled(nn.MaxPool2d(2), nn.ReLU(), nn.AvgPool2d(2))
+    for net in (Own(), nn.Sequential(Own()), watched, indices, other):
+        assert pooling_first(net) is net

@@ -84,10 +84,8 @@ class Convolution(torch.autograd.Function):
         (kh, kw), (down, across) = weight.shape[2:], padding
         if down or across:
             x = F.pad(x, (0, 0, across, across, down, down))
-        view = x.unfold(1, kh, stride[0]).unfold(2, kw, stride[1])  # (b, h', w', c, kh, kw)
-        b, height, width = view.shape[:3]
-        windows = view.permute(0, 1, 2, 4, 5, 3).reshape(b * height * width, -1)
-        return (windows @ _matrix(weight)).view(b, height, width, -1), windows
+        windows, shape = _windows(x, (kh, kw), stride)
+        return (windows @ _matrix(weight)).view(*shape, -1), windows
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -107,6 +105,20 @@ class Convolution(torch.autograd.Function):
         if ctx.needs_input_grad[0]:
             to_x = _to_input(gradient, weight, ctx.shape, ctx.stride, ctx.padding)
         return to_x, to_weight, None, None
+
+
+def _windows(x: torch.Tensor, kernel: Pair, stride: Pair) -> tuple[torch.Tensor, tuple[int, int, int]]:
+    """The windows of ``x (b, h, w, c)`` as rows ``(b h' w', kh kw c)``, and (b, h', w')."""
+    # A row of a window lies in memory in one piece; in long words it is copied faster.
+    c, size = x.shape[3], x.element_size()
+    pieces = [length * c * size for length in (kernel[1], stride[1], x.shape[2])]
+    words = (torch.int64, torch.int32)
+    fitting = (w for w in words if size <= w.itemsize and all(piece % w.itemsize == 0 for piece in pieces))
+    word = next(fitting, x.dtype)
+    run, step = (piece // word.itemsize for piece in pieces[:2])
+    view = x.reshape(*x.shape[:2], -1).view(word).unfold(1, kernel[0], stride[0]).unfold(2, run, step)
+    b, height, width = view.shape[:3]
+    return view.reshape(b * height * width, -1).view(x.dtype), (b, height, width)
 
 
 def _matrix(weight: torch.Tensor) -> torch.Tensor:
@@ -133,9 +145,8 @@ def _to_input(
     backwards = [taps[i, j] for i in reversed(range(down.taps)) for j in reversed(range(across.taps))]
     matrix = torch.stack(backwards).view(-1, sh * sw * c)  # `flip` is slow
     padded = F.pad(gradient, (0, 0, across.before, across.after, down.before, down.after))
-    view = padded.unfold(1, down.taps, 1).unfold(2, across.taps, 1)
-    b, tall, wide = view.shape[:3]
-    blocks = view.permute(0, 1, 2, 4, 5, 3).reshape(b * tall * wide, -1) @ matrix
+    windows, (b, tall, wide) = _windows(padded, (down.taps, across.taps), (1, 1))
+    blocks = windows @ matrix
     image = (
         blocks.view(b, tall, wide, sh, sw, c).permute(0, 1, 3, 2, 4, 5).reshape(b, tall * sh, wide * sw, c)
     )

@@ -15,7 +15,7 @@ from torch import nn
 
 from whence.study.recipe import Recipe
 from whence.training.batchnorm import example_weights
-from whence.training.layout import channels_last_gradients, flattening
+from whence.training.layout import channels_last_gradients, flattening, pooling_first
 from whence.training.optimizers import Rate, Tensors, initial_moments, update
 
 # Logits (b, classes) and what the examples are held against (b, ...), to losses (b,).
@@ -77,13 +77,13 @@ class Step:
         objective: Objective | None = None,
         training: bool = True,
     ) -> None:
-        self.model = model.train(training)
+        self.model = pooling_first(model).train(training)
         self.written = {key for key, _ in model.named_buffers()}
         self.recipe = recipe
         self.mixed = mixed
         self.transformed, self.graph = transformed, graph
         self.objective, self.training = objective or recipe.loss, training
-        self.flattening = flattening(model)
+        self.flattening = flattening(self.model)
         self.recordings: dict[Any, Any] = {}
 
     def __call__(self, state: State, batch: Batch, weights: torch.Tensor | None) -> State:

@@ -63,6 +63,26 @@ def test_a_constant_added_to_all_logits_of_an_attribution_changes_nothing():
         torch.testing.assert_close(one[key], other[key], rtol=1e-4, atol=1e-5)
 
 
+def test_examples_that_stay_are_asked_for_a_share():
+    subject = study()
+    models, scores = bases(subject, 1), attribution(subject)
+    tuner = Finetuner(subject)
+    before = centred(tuner.logits(tuner.load(models)))
+    none, half, whole = (
+        DatamodelDirect(attribution=scores, staying=staying).predict(models, subject, FORGET)
+        for staying in (0.0, 0.5, 1.0)
+    )
+    stay = np.isin(subject.target_ids, subject.train_ids) & ~np.isin(subject.target_ids, FORGET)
+    torch.testing.assert_close(none[:, stay], before[:, stay], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(half - none, (whole - none) / 2, rtol=1e-4, atol=1e-5)
+    assert (whole - before)[:, stay].abs().max() > 0.01
+    for found in (none, half):  # forgotten examples and those never trained on move all the way
+        torch.testing.assert_close(found[:, ~stay], whole[:, ~stay], rtol=1e-5, atol=1e-5)
+    for kind in (DatamodelDirect, DatamodelMatching):
+        with pytest.raises(InputError, match="staying must be a share from 0 to 1, received 1"):
+            kind(attribution=scores, staying=1.5).predict(models, subject, FORGET)
+
+
 def test_ids_decide_not_positions():
     subject = study()
     scores, order = attribution(subject), np.random.default_rng(3)

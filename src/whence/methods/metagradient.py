@@ -56,8 +56,8 @@ class MAGIC(Method):
     memory : bytes that states, adjoints and the graphs of steps may take, a third each; what does not fit is
             computed again.
     adjoint : "float32", or "float64" where adjoints grow.
-    together : targets that go through one step's graph at once; default one on a CPU, and on a GPU as many as
-        take `memory` bytes once more.
+    together : targets that go through one step's graph at once; default as many as take 16 MB on a CPU, and
+        `memory` bytes once more on a GPU.
     device : "cpu", "cuda", ...; default the CPU.
     """
 

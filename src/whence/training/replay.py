@@ -18,6 +18,8 @@ from whence.errors import InputError
 from whence.training.run import Adjoint, Group, Run, Snapshot, floating
 from whence.training.step import State
 
+_CACHE = 2**24
+
 
 @dataclass
 class Metagradient:
@@ -57,8 +59,8 @@ def differentiate(
         them, and costs as much as a single target.
     fanout : children of each node in the tree of checkpoints; default what fits a third of `memory` bytes,
         all states if they do.
-    together : targets that go through a step's graph at once; default one on a CPU, whose caches more would
-        overflow, and what takes `memory` on a GPU.
+    together : targets that go through a step's graph at once; default what takes 16 MB on a CPU, whose caches
+        more would overflow, and what takes `memory` on a GPU.
     since : go back to this step only: derivatives are by the weights of the batches from it on, with the
         state before it held fixed.
     """
@@ -72,8 +74,9 @@ def differentiate(
         steps = len(run) - since
         graph = max(1, run.graph_bytes(first, chosen, len(run) - 1))
         graphs = min(steps, memory // 3 // graph)
-        if together is None and run.device.type != "cpu":
-            together = max(1, memory // graph)  # each target takes about as much as the graph itself
+        if together is None:  # each target takes about as much as the graph itself
+            room = _CACHE if run.device.type == "cpu" else memory
+            together = max(1, room // graph)
         fanout = fanout or fanout_for(steps - graphs, size, memory // 3)
         if fanout < 2:
             raise InputError(f"fanout must be at least 2, received {fanout}.")

@@ -215,12 +215,11 @@ class Recorded(NamedTuple):
         """Adjoints before the step from those after it, and its share ``(targets, b)`` of the gradient by the
         weights of its batch. The graph is used up.
 
-        `together` targets go through it at once (None: one on a CPU, whose caches they would overflow, and
-        all on a GPU).
+        `together` targets go through it at once (None: all).
         """
         live = [i for i, tensor in enumerate(self.results) if tensor.requires_grad]
         count, parts = len(adjoint[0]), []
-        together = together or (1 if adjoint[0].device.type == "cpu" else count)
+        together = together or count
         for start in range(0, count, together):
             part = slice(start, min(start + together, count))
             single = part.stop - start == 1

@@ -74,7 +74,7 @@ QUICK = FULL | {
     "sets": ("random 5", "sub-class frog"),
 }
 BEFORE, FLOOR = "nothing", "floor"
-OURS = "datamodel matching"
+TUNED, OURS = "datamodel matching", "kernel matching"  # the same targets, by Adam and by tangent kernels
 SHARE, ABOVE = 0.25, 0.2  # of the P95 forget KLoM before; above the floor of the others: what is aimed at
 
 
@@ -104,6 +104,8 @@ def run(quick: bool = False) -> Result:
     most_scores = {name: found for name, found in scores.items() if name.endswith(f", {most}")}
     best = _best(result, experiment, tuning, most_scores, settings["staying"])
     chosen = _choose(result, experiment, tuning, best, settings["grid"])
+    ours = chosen[OURS] = replace(chosen[OURS], remember=settings["models"])  # one preparation for all sets
+    result.settings["prepared"] = ours.prepared(study)
     _report(result, experiment, sets, chosen)
     _by_attribution(result, experiment, sets, scores, chosen[OURS])
     _claims(result, sets)
@@ -142,7 +144,9 @@ def _grids(
     )  # fmt: skip
     grids: dict[str, list[Unlearn]] = {kind.name: list(kind.grid()) for kind in kinds}
     oracles, rows = experiment.oracles(forget), experiment.spare_rows
-    grids[OURS] = list(ways.DatamodelMatching.grid(attribution=direct.attribution, staying=direct.staying))
+    targets = {"attribution": direct.attribution, "staying": direct.staying}
+    grids[TUNED] = list(ways.DatamodelMatching.grid(**targets))
+    grids[OURS] = list(ways.KernelMatching.grid(**targets))
     grids["oracle matching"] = list(ways.OracleMatching.grid(oracles=oracles, rows=rows))
     grids["datamodel direct"] = [direct]
     return grids
@@ -259,11 +263,12 @@ def _other(name, label, setting, distances, ulira, score, accuracy) -> dict[str,
 
 
 def _by_attribution(result, experiment, sets, scores, ours) -> None:
-    """Datamodel matching with other attributions, at the settings chosen with the best one."""
+    """Matching with other attributions, at the settings chosen with the best one."""
     quality = {row["attribution"]: row["lds"] for row in result.rows if "attribution" in row}
     points = []
     for label, attribution in scores.items():
-        method = replace(ours, attribution=attribution)
+        # what is prepared of a model is the same whatever the targets are
+        method = ours.towards(attribution)
         tails = [_tails(experiment, method, forget) for forget in sets.values()]
         mean = {part: float(np.mean([tail[part] for tail in tails])) for part in tails[0]}
         points.append({"matched_with": label, "lds": quality[label], **mean, "sets": len(sets)})
@@ -275,7 +280,6 @@ def _by_attribution(result, experiment, sets, scores, ours) -> None:
 def _claims(result: Result, sets: dict[str, np.ndarray]) -> None:
     rows = {(row["set"], row["method"]): row for row in result.rows if "set" in row}
     before, floors = ([rows[name, label] for name in sets] for label in (BEFORE, FLOOR))
-    ours = [rows[name, OURS] for name in sets]
     result.claim("forget sets", len(sets), at_least=6)
     result.claim("models a side", result.settings["models"], at_least=100)
     result.claim(
@@ -288,17 +292,26 @@ def _claims(result: Result, sets: dict[str, np.ndarray]) -> None:
         float(np.median([row["retain_p95"] for row in floors])),
         at_most=0.7,
     )
-    shares = [after["forget_p95"] / was["forget_p95"] for after, was in zip(ours, before, strict=True)]
-    result.claim(
-        f"{OURS}: P95 forget KLoM over that before, median of the sets",
-        float(np.median(shares)),
-        at_most=SHARE,
-    )
-    result.claim(f"{OURS}: the same, worst set", max(shares), at_most=SHARE)
-    result.claim(f"{OURS}: compute in retrainings, worst set", max(r["compute"] for r in ours), at_most=0.05)
-    for part in ("retain", "validation"):
+    for label in (OURS, TUNED):
+        mine = [rows[name, label] for name in sets]
+        shares = [after["forget_p95"] / was["forget_p95"] for after, was in zip(mine, before, strict=True)]
         result.claim(
-            f"{OURS}: P95 {part} KLoM above its floor, worst set",
-            max(a[f"{part}_p95"] - b[f"{part}_p95"] for a, b in zip(ours, floors, strict=True)),
-            at_most=ABOVE,
+            f"{label}: P95 forget KLoM over that before, median of the sets",
+            float(np.median(shares)),
+            at_most=SHARE,
         )
+        result.claim(f"{label}: the same, worst set", max(shares), at_most=SHARE)
+        compute = max(row["compute"] for row in mine)
+        result.claim(f"{label}: compute of a request in retrainings, worst set", compute, at_most=0.05)
+        if label == OURS:
+            result.claim(
+                f"{label}: with the preparation of a model, if it has only one request",
+                compute + result.settings["prepared"],
+                at_most=0.05,
+            )
+        for part in ("retain", "validation"):
+            result.claim(
+                f"{label}: P95 {part} KLoM above its floor, worst set",
+                max(a[f"{part}_p95"] - b[f"{part}_p95"] for a, b in zip(mine, floors, strict=True)),
+                at_most=ABOVE,
+            )

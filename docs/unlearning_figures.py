@@ -7,6 +7,7 @@ from harmonic_figures import missed, repeat, replaced
 from method_figures import BOTTOM, HEIGHT, LEFT, OTHER, RIGHT, STYLE, TOP, WIDTH, label
 
 COLOURS = {
+    "kernel matching": "#882255",
     "datamodel matching": "#d55e00",
     "datamodel direct": "#d55e00",
     "oracle matching": "#009e73",
@@ -126,9 +127,10 @@ def page(text, result):
     words = [
         "![95th percentile of KLoM on the forget set against compute](../images/unlearning_cost.svg)",
         "",
-        f"CIFAR-10 in two classes with long tails, {2 * sum(settings['sizes']):,} training images, means "
-        f"over {floor['sets']} forget sets, {settings['models']} models a side. Small dots are settings "
-        "tried on another forget set; large ones are the setting chosen there, on the others. 95th "
+        f"CIFAR-10 in two classes with long tails, {2 * sum(settings['sizes']):,} training images under "
+        f"labels that people gave ({100 * settings['wrong_labels']:.0f} % of them wrong), means over "
+        f"{floor['sets']} forget sets, {settings['models']} models a side. Small dots are settings tried on "
+        "another forget set; large ones are the setting chosen there, on the others. 95th "
         "percentiles of KLoM:",
         "",
         "| | forget | retain | validation | U-LiRA | compute |",

@@ -14,6 +14,7 @@ from whence.applications.unlearning import (
     DatamodelMatching,
     Descent,
     Distillation,
+    KernelMatching,
     RandomLabels,
     Request,
     Retraining,
@@ -40,6 +41,7 @@ def methods(subject):
     return {
         **METHODS,
         "matching": DatamodelMatching(attribution=attribution(subject), lr=1e-2, epochs=2, keeping=2),
+        "kernel": KernelMatching(attribution=attribution(subject)),
     }
 
 
@@ -63,7 +65,7 @@ def names(model):
     return [key for key in model if "running" not in key and "tracked" not in key]
 
 
-@pytest.mark.parametrize("name", [*METHODS, "matching"])
+@pytest.mark.parametrize("name", [*METHODS, "matching", "kernel"])
 def test_weights_change_and_statistics_do_not(subject, models, name):
     found = methods(subject)[name].unlearn(models, subject, FORGET)
     for old, new in zip(models, found, strict=True):
@@ -75,7 +77,7 @@ def test_weights_change_and_statistics_do_not(subject, models, name):
     assert not torch.equal(*(torch.cat([m[key].flatten() for key in names(m)]) for m in found[:2]))
 
 
-@pytest.mark.parametrize("name", [*METHODS, "matching"])
+@pytest.mark.parametrize("name", [*METHODS, "matching", "kernel"])
 def test_company_and_order_do_not_matter(plain, name):
     subject, models = plain
     method = methods(subject)[name]

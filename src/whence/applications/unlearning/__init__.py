@@ -16,6 +16,7 @@ from whence.applications.unlearning.distillation import Distillation
 from whence.applications.unlearning.effects import two_class_logits
 from whence.applications.unlearning.experiment import Experiment
 from whence.applications.unlearning.forget_sets import check_forget, forget_sets
+from whence.applications.unlearning.kernel_matching import KernelMatching
 from whence.applications.unlearning.klom import KLoM, klom, klom_values, suggest_bins
 from whence.applications.unlearning.matching import DatamodelMatching, Matching, OracleMatching
 from whence.applications.unlearning.measures import Measures
@@ -43,6 +44,7 @@ __all__ = [
     "Edit",
     "Experiment",
     "KLoM",
+    "KernelMatching",
     "Matching",
     "Measures",
     "OracleMatching",

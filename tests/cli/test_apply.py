@@ -233,6 +233,8 @@ def test_unlearn_certifies_and_saves_a_model(tmp_path, monkeypatch):
     assert found["method"] == "datamodel matching" and found["forget"] == [3, 5]
     old, new = load_file("model.safetensors"), load_file("changed.safetensors")
     assert old.keys() == new.keys() and any(not np.array_equal(old[k], new[k]) for k in old)
+    kernel = run(*words, "--method", "kernel", "--attribution", "scores", "--set", "ridge=0.1")
+    assert kernel["method"] == "kernel matching"
     assert run(*words, "--method", "oracles", "--set", "epochs=1")["method"] == "oracle matching"
     for extra, sentence in (
         (("--method", "direct"), "needs --attribution"),

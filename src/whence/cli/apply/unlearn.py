@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,6 +21,7 @@ class MethodName(StrEnum):
     """How the models are made to forget."""
 
     matching = "matching"
+    kernel = "kernel"
     direct = "direct"
     oracles = "oracles"
     descent = "descent"
@@ -42,7 +44,7 @@ def unlearn(
     attribution: Annotated[
         Path | None,
         typer.Option(
-            help="Of the logits of the examined study, for matching and direct (see the how-to page).",
+            help="Of the logits of the examined study, for matching, kernel, direct (see the how-to page).",
             show_default=False,
         ),
     ] = None,
@@ -119,13 +121,14 @@ def _method(
     from whence.errors import InputError
 
     kinds: dict[str, Any] = {
-        "matching": ways.DatamodelMatching, "direct": ways.DatamodelDirect, "oracles": ways.OracleMatching,
+        "matching": ways.DatamodelMatching, "kernel": ways.KernelMatching, "direct": ways.DatamodelDirect,
+        "oracles": ways.OracleMatching,
         "descent": ways.Descent, "ascent": ways.Ascent, "ascent-descent": ways.AscentDescent,
         "scrub": ways.Scrub, "ssd": ways.SSD, "random-labels": ways.RandomLabels,
         "distillation": ways.Distillation, "retraining": ways.Retraining,
     }  # fmt: skip
     kind = kinds[name.value]
-    if name in (MethodName.matching, MethodName.direct):
+    if name in (MethodName.matching, MethodName.kernel, MethodName.direct):
         if attribution is None:
             raise InputError(f"{name.value} needs --attribution, the folder of an attribution of the logits.")
         scores = Attribution.load(attribution)
@@ -134,7 +137,7 @@ def _method(
         settings["attribution"] = scores
     elif attribution is not None or scale is not None:
         raise InputError(f"{name.value} uses no attribution; leave --attribution and --scale out.")
-    known = set(getattr(kind, "__dataclass_fields__", {})) - {"oracles", "rows"}
+    known = {field.name for field in fields(kind) if field.init} - {"oracles", "rows"}
     unknown = sorted(set(settings) - known)
     if unknown:
         raise InputError(

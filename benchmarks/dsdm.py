@@ -251,6 +251,13 @@ def claims(result, found, prediction, settings, data) -> None:
         min(-ends[1] for ends in worse),
         at_least=0,
     )
+    for fraction in settings["fractions"]:
+        clear = [found["proxy"].row(f"{OURS}, worst", fraction, task).ahead_interval[1] < 0 for task in tasks]
+        result.claim(
+            f"targets of {len(tasks)} where the worst-ranked {fraction:.0%} are clearly behind random ones",
+            sum(clear),
+            at_least=len(tasks),
+        )
     mean, ends = prediction
     result.claim(
         f"LDS of the mean target loss over {settings['subsets']} random subsets (its lower end above 0: "

@@ -37,7 +37,7 @@ class KernelMatching(Edit):
 
     Preparing a model (`prepared`) takes the gradients of all training examples and their products, which is a
     good part of a small training. It is done once: later requests are made of the same model, each for all
-    that is to be forgotten so far, and cost next to nothing.
+    that is to be forgotten so far, and cost little more than looking at all outputs `steps` times.
 
     Parameters
     ----------

@@ -179,16 +179,20 @@ def _choose(
 
 
 def _far(experiment: Experiment, forget: np.ndarray, tails: dict[str, float]) -> float:
-    """How far the worst part is from what is aimed at: 1 there, above 1 short of it."""
+    """How far the worst part is: 0 at its floor, 1 at what is aimed at."""
     oracles = experiment.oracles(forget).select(None, "margin").outputs
     before = experiment.bases().select(None, "margin").outputs
     bins = ways.suggest_bins(experiment.models)
     judging, again = oracles[: experiment.models], oracles[experiment.models :]
+
+    def p95(models: np.ndarray, at: np.ndarray) -> float:
+        return float(np.percentile(klom_values(models[:, at], judging[:, at], bins), 95))
+
     far = []
     for part, at in experiment.points(Request.of(experiment.study, forget)).items():
-        reference = before if part == "forget" else again
-        p95 = float(np.percentile(klom_values(reference[:, at], judging[:, at], bins), 95))
-        far.append(tails[part] / (SHARE * p95 if part == "forget" else p95 + ABOVE))
+        floor = p95(again, at)
+        aim = max(SHARE * p95(before, at), floor + ABOVE) if part == "forget" else floor + ABOVE
+        far.append((tails[part] - floor) / (aim - floor))
     return max(far)
 
 

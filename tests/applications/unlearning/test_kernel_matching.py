@@ -85,9 +85,10 @@ def test_cost():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"steps": 0}, "steps=0 must be at least 1"),
-        ({"ridge": 0.0}, "ridge=0 must be above 0"),
-        ({"ridge": np.nan}, "ridge=nan must be above 0"),
+        ({"steps": 0}, "steps=0 and remember=1 must be at least 1"),
+        ({"ridge": 0.0}, "ridge=0 above 0"),
+        ({"ridge": np.nan}, "ridge=nan above 0"),
+        ({"remember": 0}, "remember=0 must be at least 1"),
         ({"memory": 1000}, "60 outputs by .* weights .* memory allows 0.0; pass more, or use"),
         ({"staying": -1}, "staying must be a share"),
     ],

@@ -61,9 +61,10 @@ class KernelMatching(Edit):
     def check(self, request: Request) -> None:
         """See `Unlearn.check`."""
         check_staying(self.staying)
-        if self.steps < 1 or not self.ridge > 0:
+        if self.steps < 1 or self.remember < 1 or not self.ridge > 0:
             raise InputError(
-                f"steps={self.steps} must be at least 1 and ridge={self.ridge:g} must be above 0."
+                f"steps={self.steps} and remember={self.remember} must be at least 1, and "
+                f"ridge={self.ridge:g} above 0."
             )
         check_logits(self.attribution, request.study)
         rows, weights, _ = _sizes(request.study)
@@ -102,7 +103,7 @@ class KernelMatching(Edit):
         key = fingerprint([tuner.study.fingerprint, of, str(tuner.device)])
         tangent = self._kept.pop(key, None)
         if tangent is None:
-            while len(self._kept) >= max(1, self.remember):
+            while len(self._kept) >= self.remember:
                 self._kept.pop(next(iter(self._kept)))
             tangent = Tangent(tuner.network, parameters, buffers, tuner.data, self.ridge)
         self._kept[key] = tangent  # the last one used is the last to go

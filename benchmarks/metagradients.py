@@ -223,6 +223,9 @@ def _costs(result: Result, study: whence.Study, batch: int, rounds: int, left_ou
         f"batch of {batch}, one by one": metagradient(**{str(i): [i] for i in ids[:batch]}),
         f"batch of {batch}, its mean": metagradient(mean=ids[:batch]),
         f"batch of {batch}, its mean, in 64 MB": metagradient(2**26, mean=ids[:batch]),
+        f"four batches of {batch}, their means, in one pass": metagradient(
+            **{str(i): np.roll(ids, i)[:batch] for i in range(4)}
+        ),
     }
     seconds = {name: [] for name in tasks}
     threads = torch.get_num_threads()

@@ -63,6 +63,7 @@ FULL: dict[str, Any] = {
     "subsets": 60,
     "subset_seeds": 2,
     "keep": 0.05,
+    "all_rules_on_final": False,
     "seed": 0,
     "workers": None,
 }
@@ -99,7 +100,10 @@ def recipe_of(settings: dict[str, Any], size: str, vocabulary: int) -> whence.Re
 
 def run(quick: bool = False) -> Result:
     settings = QUICK if quick else FULL
-    folder = RUNS / f"dsdm-n{settings['rows']}"
+    return measure("dsdm", settings, RUNS / f"dsdm-n{settings['rows']}")
+
+
+def measure(name: str, settings: dict[str, Any], folder: Path, device: str | None = None) -> Result:
     data = material(
         settings["rows"],
         settings["length"],
@@ -111,14 +115,14 @@ def run(quick: bool = False) -> Result:
     recipes = {size: recipe_of(settings, size, data.tokenizer.vocabulary) for size in ("proxy", "final")}
 
     def study(targets, size):
-        name = f"text of {len(data.raw_bytes)} domains, {size} model"
-        return language_study(data.candidates, targets, recipes[size], data.tokenizer, name=name)
+        title = f"text of {len(data.raw_bytes)} domains, {size} model"
+        return language_study(data.candidates, targets, recipes[size], data.tokenizer, name=title)
 
     chosen_for = study(data.selected_for, "proxy")
     reported = {size: study(data.reported, size) for size in recipes}
-    tasks = {name: (ids, data.reported.groups[name]) for name, ids in data.selected_for.groups.items()}
+    tasks = {task: (ids, data.reported.groups[task]) for task, ids in data.selected_for.groups.items()}
 
-    scores = estimate(chosen_for, data, settings, folder)
+    scores = estimate(chosen_for, data, settings, folder, device)
     ours = Attributed.given(scores, name=OURS)
     rules = [
         ours,
@@ -126,9 +130,9 @@ def run(quick: bool = False) -> Result:
         Classifier(),
         BM25(),
         Similarity(),
-        Less(share=settings["warm_up"], projection=settings["projection"]),
+        Less(share=settings["warm_up"], projection=settings["projection"], device=device),
         SemanticDeduplication(),
-        Perplexity(),
+        Perplexity(device=device),
     ]
     rules = [ours, *(Remembered(rule, folder / "scores") for rule in rules[1:])]
     how = {
@@ -136,6 +140,7 @@ def run(quick: bool = False) -> Result:
         "seeds": settings["seeds"],
         "seed": settings["seed"],
         "workers": settings["workers"],
+        "device": device,
     }
     found = {
         "proxy": compare_selections(
@@ -150,7 +155,7 @@ def run(quick: bool = False) -> Result:
         "final": compare_selections(
             chosen_for,
             reported["final"],
-            [ours],
+            rules if settings["all_rules_on_final"] else [ours],
             settings["fractions"][:1],
             multiples=settings["final_multiples"],
             worst=False,
@@ -158,18 +163,17 @@ def run(quick: bool = False) -> Result:
             **how,
         ),
     }
-    result = Result("dsdm", described(settings, data, recipes))
+    result = Result(name, described(settings, data, recipes))
     for size, finding in found.items():
         rows(result, finding, size)
-    prediction = predicted(result, scores, reported["proxy"], tasks, settings, folder)
+    prediction = predicted(result, scores, reported["proxy"], tasks, settings, folder, device)
     result.details["composition"] = composition(found["proxy"], data, settings)
     result.details["seconds"] = {size: finding.provenance["seconds"] for size, finding in found.items()}
     claims(result, found, prediction, settings, data)
-    whence.report(list(found.values()), study=chosen_for, to=folder / "selections.html")
     return result
 
 
-def estimate(study: whence.Study, data: Material, settings: dict[str, Any], folder: Path):
+def estimate(study: whence.Study, data: Material, settings: dict[str, Any], folder: Path, device: str | None):
     """What each candidate does to the mean loss of each task's selection half, by TRAK on models trained on
     random halves of the candidates."""
     bank = whence.retrain(
@@ -182,10 +186,15 @@ def estimate(study: whence.Study, data: Material, settings: dict[str, Any], fold
         held_out=0.0,
         checkpoints=settings["checkpoints"],
         workers=settings["workers"],
+        device=device,
         progress=False,
     )
     method = TRAK(
-        bank, projection=settings["projection"], ridge=settings["ridge"], groups=data.selected_for.groups
+        bank,
+        projection=settings["projection"],
+        ridge=settings["ridge"],
+        groups=data.selected_for.groups,
+        device=device,
     )
     return Kept(folder / "attributions").one("trak", lambda: method.attribute(study))[0]
 

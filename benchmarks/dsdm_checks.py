@@ -49,7 +49,7 @@ class Remembered(Selector):
         return np.load(path, allow_pickle=False)
 
 
-def predicted(result, scores, study, tasks, settings, folder) -> tuple[float, tuple[float, float]]:
+def predicted(result, scores, study, tasks, settings, folder, device) -> tuple[float, tuple[float, float]]:
     """Predicted against realised mean loss of the report halves, over random subsets."""
     bank = whence.retrain(
         study,
@@ -61,6 +61,7 @@ def predicted(result, scores, study, tasks, settings, folder) -> tuple[float, tu
         validation=0.0,
         held_out=0.0,
         workers=settings["workers"],
+        device=device,
         progress=False,
     )
     runs = bank.by_mask("train", "loss")

@@ -19,7 +19,7 @@ def given(request):
     return subject, bases(subject)
 
 
-@pytest.mark.parametrize("name", [*METHODS, "matching", "direct"])
+@pytest.mark.parametrize("name", [*METHODS, "matching", "kernel", "direct"])
 def test_methods(given, name):
     subject, models = given
     method = methods(subject)[name] if name != "direct" else DatamodelDirect(attribution=attribution(subject))

@@ -204,6 +204,13 @@ def test_the_choice_names_what_it_measured_and_can_be_followed(options):
     assert (trainer.stack, trainer.mixed) == (choice["stack"], choice["mixed"])
 
 
+def test_a_stack_is_no_larger_than_the_models_that_take_equally_many_steps():
+    subject, rows = study(), sized(*[24] * 20, *[12] * 20, *[6] * 20)
+    tried = subject.trainer().choose(rows, np.arange(60), 60)["step_microseconds"]
+    assert "32" not in tried and "64" not in tried
+    assert "32" in subject.trainer().choose(sized(*[24] * 60), np.arange(60), 60)["step_microseconds"]
+
+
 def test_foreign_batch_norm_is_trained_by_the_loop_alone():
     subject = study(
         lambda: nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(72, 3))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from time import perf_counter
@@ -144,9 +145,13 @@ class RecipeTrainer(Trainer):
     def choose(self, masks: np.ndarray, seeds: np.ndarray, most: int | None = None) -> dict[str, Any]:
         """Time a few steps of the loop and of stacks of several sizes; the fastest per model wins.
 
-        `most` models will be trained, so larger stacks are not tried.
+        `most` models will be trained, so larger stacks are not tried; nor are those that would be filled up
+        with repeats because too few of the models take equally many steps.
         """
-        steps = self._count_steps(masks)[0]
+        every = self._count_steps(masks)
+        steps = every[0]
+        if most is not None:
+            most = math.ceil(most * max(Counter(every).values()) / len(every))
         per_step = {1: self._time_steps(masks, seeds, 1)}
         for stack in _STACKS.get(self.device.type, ()):
             if most is not None and stack > most:

@@ -30,10 +30,12 @@ class Perplexity(Selector):
     keep : "low", "middle" (nearest to the median rank) or "high".
     pairs : of models, each trained on a random half of the candidates and on the other half; losses are means
         over pairs.
+    device : "cpu", "cuda", ...
     """
 
     keep: Literal["low", "middle", "high"] = "middle"
     pairs: int = 1
+    device: str | None = None
     name: str = "perplexity"
     needs: ClassVar[tuple[str, ...]] = ("inputs", "answers", "training")
     targeted: ClassVar[bool] = False
@@ -58,7 +60,8 @@ class Perplexity(Selector):
         masks = np.stack([halves, ~halves], 1).reshape(-1, pool.n)
         study = with_outputs(self_targets(pool.study), ["loss"])
         total = np.zeros(pool.n)
-        for mask, run in zip(masks, study.trainer().train(masks, np.arange(len(masks)) + seed), strict=True):
+        runs = study.trainer(self.device).train(masks, np.arange(len(masks)) + seed)
+        for mask, run in zip(masks, runs, strict=True):
             if run.error is not None:
                 raise InputError(f"a training for {self.name} failed: {run.error}")
             total += np.where(mask, 0.0, run.outputs["loss"])

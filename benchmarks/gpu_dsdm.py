@@ -17,6 +17,7 @@ from benchmarks.harness import RUNS, Result, need_cuda
 FULL = dsdm.FULL | {
     "final": {"width": 256, "depth": 4, "heads": 4},
     "lr": {"proxy": 3e-3, "final": 7.5e-4},
+    "fractions": (0.05,),
     "checkpoints": 20,
     "seeds": 16,
     "subsets": 300,

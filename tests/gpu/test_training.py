@@ -12,7 +12,7 @@ from torch import nn
 from tests.gpu.cuda import DEVICE, apart, needs_cuda
 from tests.training.studies import MODELS, N, images, masks, study
 from whence.study import SGD, Augment, Recipe, Study
-from whence.training import bag_of_embeddings, dynamics, features, mlp, resnet9, train
+from whence.training import bag_of_embeddings, dynamics, features, mlp, recorded, resnet9, train
 from whence.training.contrastive import pretrain
 from whence.training.finetune import Finetuner
 from whence.training.reproducible import reproducible
@@ -23,6 +23,23 @@ pytestmark = needs_cuda
 def outputs(subject, rows, seeds, device, stack=1):
     trainer = subject.trainer(device, engine={"stack": stack})
     return np.stack([run.outputs["margin"] for run in trainer.train(rows, np.asarray(seeds))])
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_captured_step_gives_the_bits_of_a_recorded_one(model, monkeypatch):
+    rows, seeds = masks(4), range(4)
+    subject, other = study(model), study(model)
+    captured = [outputs(subject, rows, seeds, DEVICE, 4) for _ in range(2)]
+    (recording,) = subject.trainer(DEVICE).step.recordings.values()
+    assert isinstance(recording, recorded._Captured)
+
+    def refuse(*given):
+        raise RuntimeError("not captured")
+
+    monkeypatch.setattr(recorded, "_Captured", refuse)
+    plain = outputs(other, rows, seeds, DEVICE, 4)
+    for found in captured:
+        np.testing.assert_array_equal(found, plain)
 
 
 def colour(**options):

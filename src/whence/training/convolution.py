@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import torch
@@ -112,13 +113,23 @@ def _windows(x: torch.Tensor, kernel: Pair, stride: Pair) -> tuple[torch.Tensor,
     # A row of a window lies in memory in one piece; in long words it is copied faster.
     c, size = x.shape[3], x.element_size()
     pieces = [length * c * size for length in (kernel[1], stride[1], x.shape[2])]
-    words = (torch.int64, torch.int32)
+    words = (torch.int64, torch.int32) if _reinterprets() else ()
     fitting = (w for w in words if size <= w.itemsize and all(piece % w.itemsize == 0 for piece in pieces))
     word = next(fitting, x.dtype)
     run, step = (piece // word.itemsize for piece in pieces[:2])
     view = x.reshape(*x.shape[:2], -1).view(word).unfold(1, kernel[0], stride[0]).unfold(2, run, step)
     b, height, width = view.shape[:3]
     return view.reshape(b * height * width, -1).view(x.dtype), (b, height, width)
+
+
+@cache
+def _reinterprets() -> bool:
+    """Whether this version of PyTorch can map ``view(dtype)`` (2.11 cannot)."""
+    try:
+        torch.func.vmap(lambda x: x.view(torch.int32))(torch.zeros(1, 1))
+    except RuntimeError:
+        return False
+    return True
 
 
 def _matrix(weight: torch.Tensor) -> torch.Tensor:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from whence.errors import InputError
-from whence.training.recorded import stacked_step
+from whence.training.recorded import own, stacked_step
 from whence.training.stacked import _fresh, _stack
 from whence.training.step import Batch, State, Step
 from whence.training.trainer import RecipeTrainer
@@ -55,6 +55,7 @@ def train_on_batches(
             state = stacked_step(step, state, Batch(x, y, rate), ones)(state, x, y, rate, ones)
         else:
             state = step(state, Batch(data.inputs(index[0, t]), data.answers(index[0, t]), lr), None)
+    state = own(state)
     return [_network(trainer, state, i if models > 1 else None) for i in range(models)]
 
 

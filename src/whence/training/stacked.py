@@ -18,7 +18,7 @@ from whence.training.batchnorm import has_foreign_batchnorm
 from whence.training.data import Draws, Resident, Selected
 from whence.training.optimizers import initial_moments
 from whence.training.order import epochs, pool
-from whence.training.recorded import stacked_step
+from whence.training.recorded import own, stacked_step
 from whence.training.reproducible import reproducible
 from whence.training.step import Batch, State, Step, initial_state
 
@@ -73,8 +73,8 @@ def train_stack(
                 state = stacked_step(step, state, Batch(x, y, lr), present)(state, x, y, lr, present)
                 done += 1
                 if done == steps:
-                    return state
-    return state
+                    return own(state)
+    return own(state)
 
 
 def _fresh(step: Step, seed: int) -> State:

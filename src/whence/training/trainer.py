@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -33,6 +34,8 @@ _STACKS = {"cpu": (8, 32, 64), "cuda": (16, 64, 256)}
 _STEPS_TIMED = {"cpu": 12, "cuda": 100}  # on a GPU steps are so short that their set-up would decide
 _STACK_GAIN = 0.7  # of the loop's time, at most, for a stack to be chosen
 _QUERY_VALUES = {"cpu": 2_000_000, "cuda": 16_000_000}  # fed to the network at once in an evaluation
+# A study is trained by a new trainer for every bank; what was recorded for one serves them all.
+_RECORDINGS: WeakKeyDictionary[Study, tuple[Recipe, dict[Any, dict[Any, Any]]]] = WeakKeyDictionary()
 
 
 class RecipeTrainer(Trainer):
@@ -70,6 +73,7 @@ class RecipeTrainer(Trainer):
                 'subset="shorter".'
             )
         self.step = Step(self.model, self.recipe, self.mixed)
+        self.step.recordings = _recordings(study, self.recipe, self.device, self.mixed)
         self.dtype = _half(self.model) or torch.float32
         self.queries = Resident(study.targets, study.train, self.device, self.dtype)
         self._check_network()
@@ -165,6 +169,8 @@ class RecipeTrainer(Trainer):
         # A stack has to be clearly faster: it needs more memory, and shares caches worse with other workers.
         best = min(per_step, key=lambda stack: per_step[stack] * (1.0 if stack > 1 else _STACK_GAIN))
         self.stack = best
+        for shape in [key for key in self.step.recordings if key[0][0] != best]:
+            del self.step.recordings[shape]  # of a GPU's memory they hold what a step needs
         return {
             "driver": "stacked" if best > 1 else "loop",
             "stack": best,
@@ -312,6 +318,15 @@ class RecipeTrainer(Trainer):
     def _wait(self) -> None:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
+
+
+def _recordings(study: Study, recipe: Recipe, device: torch.device, mixed: bool) -> dict[Any, Any]:
+    """See `Step.recordings`; kept for as long as the study is."""
+    of, kept = _RECORDINGS.get(study, (None, {}))
+    if of is not recipe:
+        kept = {}
+        _RECORDINGS[study] = recipe, kept
+    return kept.setdefault((device, mixed), {})
 
 
 def use_mixed(recipe: Recipe, device: torch.device) -> bool:

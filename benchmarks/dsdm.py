@@ -63,7 +63,6 @@ FULL: dict[str, Any] = {
     "subsets": 60,
     "subset_seeds": 2,
     "keep": 0.05,
-    "all_rules_on_final": False,
     "seed": 0,
     "workers": None,
 }
@@ -155,7 +154,7 @@ def measure(name: str, settings: dict[str, Any], folder: Path, device: str | Non
         "final": compare_selections(
             chosen_for,
             reported["final"],
-            rules if settings["all_rules_on_final"] else [ours],
+            [ours],
             settings["fractions"][:1],
             multiples=settings["final_multiples"],
             worst=False,

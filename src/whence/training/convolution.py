@@ -126,7 +126,7 @@ def _windows(x: torch.Tensor, kernel: Pair, stride: Pair) -> tuple[torch.Tensor,
 def _reinterprets() -> bool:
     """Whether this version of PyTorch can map ``view(dtype)`` (2.11 cannot)."""
     try:
-        torch.func.vmap(lambda x: x.view(torch.int32))(torch.zeros(1, 1))
+        torch.func.vmap(lambda x: x.view(torch.int64))(torch.zeros(1, 2))
     except RuntimeError:
         return False
     return True

@@ -1,8 +1,9 @@
 """On a GPU: the DsDm benchmark with sixteen trainings of every choice and twenty proxies.
 
-The pool, the targets, the recipes and the rules are those of `dsdm`. What a GPU adds is numbers: DsDm averages
-TRAK over twenty proxies in place of four, every choice is trained on sixteen times in place of three, and the
-predicted loss is held against 300 random subsets in place of 60. Choices are of one size, the smaller.
+The pool, the targets, the recipes and the rules are those of `dsdm`. What a GPU adds is numbers: DsDm
+averages TRAK over twenty proxies in place of four, every choice is trained on sixteen times in place of
+three, and the predicted loss is held against 300 random subsets in place of 60. Choices are of one size, the
+smaller.
 """
 
 from __future__ import annotations

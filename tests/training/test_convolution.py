@@ -1,12 +1,13 @@
 """The convolution and batch norm of stacks beside torch's own: values and gradients."""
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from tests.training.studies import study
-from whence.training import BatchNorm2d
+from tests.training.studies import masks, study, train
+from whence.training import BatchNorm2d, convolution
 from whence.training.batchnorm import closed_form, example_weights
 from whence.training.convolution import stacking
 from whence.training.networks import conv_net
@@ -46,6 +47,14 @@ def test_convolution_is_torchs(kernel, stride, padding, image, bias):
     ours, theirs = torch.autograd.grad(y, given, back), torch.autograd.grad(expected, given, back)
     for mine, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(mine, other)
+
+
+def test_versions_that_cannot_map_long_words_get_the_same_bits(monkeypatch):
+    subject, rows = study("conv"), masks(4)
+    expected = train(subject, rows, range(4), stack=4)
+    monkeypatch.setattr(convolution, "_reinterprets", lambda: False)
+    for mine, other in zip(train(study("conv"), rows, range(4), stack=4), expected, strict=True):
+        np.testing.assert_array_equal(mine, other)
 
 
 def test_what_it_does_not_cover_stays_torchs():

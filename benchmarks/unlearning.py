@@ -47,11 +47,15 @@ FULL: dict[str, Any] = {
     "convex": {"n": 400, "d": 20, "forgotten": 10, "rare": 0.05},
     "sets": (
         "random 10",
+        "random 20",
         "random 30",
+        "component 1 top 20",
         "component 1 ends 30",
         "component 2 top 20",
+        "component 2 ends 30",
         "nearest 20 to 6",
         "sub-class frog",
+        "wrong labels 20",
     ),
     "compared": ("random 30", "component 1 ends 30", "sub-class frog"),  # by every attribution
 }
@@ -76,6 +80,7 @@ QUICK = FULL | {
 BEFORE, FLOOR = "nothing", "floor"
 TUNED, OURS = "datamodel matching", "kernel matching"  # the same targets, by Adam and by tangent kernels
 SHARE, ABOVE = 0.25, 0.2  # of the P95 forget KLoM before; above the floor of the others: what is aimed at
+MEMORISED = 5  # P95 forget KLoM before, from which on a quarter of it lies clear of the floor
 
 
 def run(quick: bool = False) -> Result:
@@ -99,7 +104,7 @@ def run(quick: bool = False) -> Result:
         device=DEVICE,
     )
     most = settings["retrainings"]
-    sets = forget_sets(study, subclasses, scores[f"ridge, {most}"], settings["forget"])
+    sets = forget_sets(study, subclasses, wrong, scores[f"ridge, {most}"], settings["forget"])
     tuning, sets = sets["tuning"], {name: sets[name] for name in settings["sets"]}
     most_scores = {name: found for name, found in scores.items() if name.endswith(f", {most}")}
     best = _best(result, experiment, tuning, most_scores, settings["staying"])
@@ -283,15 +288,17 @@ def _by_attribution(result, experiment, sets, scores, ours) -> None:
 
 
 def _claims(result: Result, sets: dict[str, np.ndarray]) -> None:
+    """The forget part is claimed of the sets that were learned by heart: elsewhere the floor is more than a
+    quarter of what there is to forget. The other parts are claimed of all sets."""
     rows = {(row["set"], row["method"]): row for row in result.rows if "set" in row}
-    before, floors = ([rows[name, label] for name in sets] for label in (BEFORE, FLOOR))
-    result.claim("forget sets", len(sets), at_least=6)
-    result.claim("models a side", result.settings["models"], at_least=100)
+    floors = [rows[name, FLOOR] for name in sets]
+    hard = [name for name in sets if rows[name, BEFORE]["forget_p95"] >= MEMORISED]
     result.claim(
-        "gate: P95 forget KLoM of the models before unlearning, median of the sets",
-        float(np.median([row["forget_p95"] for row in before])),
-        at_least=5,
+        f"gate: of {len(sets)} forget sets, those with a P95 forget KLoM of {MEMORISED} or more before",
+        len(hard),
+        at_least=6,
     )
+    result.claim("models a side", result.settings["models"], at_least=100)
     result.claim(
         "gate: floor of the P95 retain KLoM, median of the sets",
         float(np.median([row["retain_p95"] for row in floors])),
@@ -299,13 +306,13 @@ def _claims(result: Result, sets: dict[str, np.ndarray]) -> None:
     )
     for label in (OURS, TUNED):
         mine = [rows[name, label] for name in sets]
-        shares = [after["forget_p95"] / was["forget_p95"] for after, was in zip(mine, before, strict=True)]
+        shares = {name: rows[name, label]["forget_p95"] / rows[name, BEFORE]["forget_p95"] for name in sets}
         result.claim(
-            f"{label}: P95 forget KLoM over that before, median of the sets",
-            float(np.median(shares)),
+            f"{label}: P95 forget KLoM over that before, worst of the {len(hard)} sets of the gate",
+            max((shares[name] for name in hard), default=np.inf),
             at_most=SHARE,
         )
-        result.claim(f"{label}: the same, worst set", max(shares), at_most=SHARE)
+        result.claim(f"{label}: the same, worst of all sets", max(shares.values()), at_most=SHARE)
         compute = max(row["compute"] for row in mine)
         result.claim(f"{label}: compute of a request in retrainings, worst set", compute, at_most=0.05)
         if label == OURS:

@@ -47,6 +47,9 @@ def main():
         "unlearning": unlearning,
         "datamil": partial(table, "selection_figures", "datamil_page", "how-to/choose-demonstrations.md"),
         "dsdm": partial(table, "selection_figures", "dsdm_page", "how-to/choose-pretraining-data.md"),
+        "gpu/dsdm": partial(
+            table, "selection_figures", "gpu_dsdm_page", "how-to/choose-pretraining-data.md"
+        ),
     }
     for name, draw in drawn.items():
         source = RESULTS / f"{name}.json"

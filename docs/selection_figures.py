@@ -9,6 +9,24 @@ from harmonic_figures import missed, repeat, replaced
 
 
 def dsdm_page(text, result):
+    """What `dsdm` found, on its how-to page."""
+    return replaced(text, "dsdm", "\n".join([*_dsdm(result), repeat("dsdm", 54)]))
+
+
+def gpu_dsdm_page(text, result):
+    """The same with what a GPU adds."""
+    settings = result["settings"]
+    words = [
+        f"{settings['gpu']}: {settings['seeds']} trainings of every choice, and TRAK averaged over "
+        f"{settings['checkpoints']} proxies.",
+        "",
+        *_dsdm(result),
+        "Repeat it with `python -m benchmarks gpu_dsdm` (about six minutes on that machine).",
+    ]
+    return replaced(text, "gpu/dsdm", "\n".join(words))
+
+
+def _dsdm(result):
     """Losses and compute multipliers of every rule at the smallest fraction, and predicted against realised
     loss."""
     settings = result["settings"]
@@ -41,9 +59,8 @@ def dsdm_page(text, result):
         *(f"| {row['task']} | {row['lds']:.2f} | {row['ceiling']:.2f} |" for row in lds),
         "",
         *missed(result),
-        repeat("dsdm", 54),
     ]
-    return replaced(text, "dsdm", "\n".join(words))
+    return words
 
 
 def datamil_page(text, result):

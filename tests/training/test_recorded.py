@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tests.training.studies import masks, study, train
+from tests.training.studies import CLASSES, masks, study, train
 from whence.study import Adam
-from whence.training import recorded, stacked
+from whence.training import mlp, recorded, stacked
 
 
 class Captured(recorded._Captured):
@@ -56,6 +56,14 @@ def test_a_study_is_recorded_once_for_all_its_trainers(monkeypatch):
     assert len(made) == 3
     subject.recipe = study("mlp", optimizer=Adam(1e-2)).recipe
     assert not np.array_equal(train(subject, rows, range(4), stack=4), first) and len(made) == 4
+
+
+def test_a_factory_that_makes_another_network_is_recorded_anew():
+    width = [4]
+    subject = study(lambda: mlp(64, CLASSES, (width[0],)))
+    train(subject, masks(2), range(2), stack=2)
+    width[0] = 6
+    assert np.isfinite(train(subject, masks(2), range(2), stack=2)).all()
 
 
 def test_a_choice_keeps_what_was_recorded_for_its_stack():

@@ -73,7 +73,7 @@ class RecipeTrainer(Trainer):
                 'subset="shorter".'
             )
         self.step = Step(self.model, self.recipe, self.mixed)
-        self.step.recordings = _recordings(study, self.recipe, self.device, self.mixed)
+        self.step.recordings = _recordings(study, self.step, self.device)
         self.dtype = _half(self.model) or torch.float32
         self.queries = Resident(study.targets, study.train, self.device, self.dtype)
         self._check_network()
@@ -320,13 +320,15 @@ class RecipeTrainer(Trainer):
             torch.cuda.synchronize(self.device)
 
 
-def _recordings(study: Study, recipe: Recipe, device: torch.device, mixed: bool) -> dict[Any, Any]:
-    """See `Step.recordings`; kept for as long as the study is."""
+def _recordings(study: Study, step: Step, device: torch.device) -> dict[Any, Any]:
+    """See `Step.recordings`; kept for as long as the study is, and for networks that look alike."""
     of, kept = _RECORDINGS.get(study, (None, {}))
-    if of is not recipe:
+    if of is not step.recipe:
         kept = {}
-        _RECORDINGS[study] = recipe, kept
-    return kept.setdefault((device, mixed), {})
+        _RECORDINGS[study] = step.recipe, kept
+    named = (*step.model.named_parameters(), *step.model.named_buffers())
+    shapes = tuple((name, tuple(tensor.shape), tensor.requires_grad) for name, tensor in named)
+    return kept.setdefault((device, step.mixed, repr(step.model), shapes), {})
 
 
 def use_mixed(recipe: Recipe, device: torch.device) -> bool:

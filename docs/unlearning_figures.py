@@ -120,6 +120,14 @@ def scatter(points, floor, x_title, title, log):
     return "\n".join([*parts, "</svg>\n"])
 
 
+def _by_set(result):
+    rows = [row for row in result["rows"] if "set" in row]
+    found = {(row["set"], row["method"]): row["forget_p95"] for row in rows}
+    names = sorted({row["set"] for row in rows}, key=lambda name: -found[name, "nothing"])
+    shown = ("nothing", "kernel matching", "datamodel matching", "floor")
+    return [f"| {name} | {' | '.join(f'{found[name, one]:.2f}' for one in shown)} |" for name in names]
+
+
 def page(text, result):
     """The page with what was measured in the place of whatever stands between its two marks."""
     means, settings = reported(result), result["settings"]
@@ -144,6 +152,12 @@ def page(text, result):
         for name, row in sorted(means.items(), key=lambda item: item[1]["forget_p95"])
     ]
     words += [
+        "",
+        "The forget part, set by set:",
+        "",
+        "| forget set | nothing | kernel matching | datamodel matching | floor |",
+        "|---|---:|---:|---:|---:|",
+        *_by_set(result),
         "",
         "How good must the attribution be? The same matching, with others:",
         "",

@@ -55,7 +55,9 @@ FULL: dict[str, Any] = {
         "component 2 ends 30",
         "nearest 20 to 6",
         "sub-class frog",
+        "wrong labels 10",
         "wrong labels 20",
+        "wrong labels 30",
     ),
     "compared": ("random 30", "component 1 ends 30", "sub-class frog"),  # by every attribution
 }

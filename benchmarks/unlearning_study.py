@@ -84,10 +84,13 @@ def forget_sets(
     scores: Attribution,
     sizes: tuple[int, int, int],
 ) -> dict[str, np.ndarray]:
-    """The recipes of the paper, a list of one's own (labels found to be wrong), and a random set to tune
+    """The recipes of the paper, lists of one's own (labels found to be wrong), and a random set to tune
     on."""
     n = study.n
-    found_wrong = np.random.default_rng([2, sizes[1]]).choice(np.flatnonzero(wrong), sizes[1], replace=False)
+    found_wrong = {
+        f"wrong labels {size}": np.random.default_rng([2, size]).choice(np.flatnonzero(wrong), size, False)
+        for size in sizes
+    }
     sign = np.where(np.asarray(study.train_labels) == 1, 1, -1)[:, None]
     margin = (scores.weight[:n, 1] - scores.weight[:n, 0]) * sign
     own = Attribution(
@@ -100,7 +103,7 @@ def forget_sets(
         features=pixels - pixels.mean(0),
         around=study.train_ids[6],
         subclasses=subclasses,
-        own={f"wrong labels {sizes[1]}": study.train_ids[found_wrong]},
+        own={name: study.train_ids[at] for name, at in found_wrong.items()},
         sizes=sizes,
     )
     tuning = np.random.default_rng([1, sizes[1]]).choice(n, sizes[2], replace=False)

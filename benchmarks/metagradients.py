@@ -253,6 +253,13 @@ def _costs(result: Result, study: whence.Study, batch: int, rounds: int, left_ou
             untimed_call_before=float(np.median(np.array(before[name]) / unit)),
             trainings_on_everything=float(np.median(np.array(mine) / plain)),
         )
+    together = np.array(seconds[f"four batches of {batch}, their means, in one pass"]) / plain / 4
+    result.claim(
+        "cost of each of four batches in one pass, in trainings on everything",
+        float(np.median(together)),
+        at_most=3,
+        interval=(together.min(), together.max()),
+    )
     last = np.array(seconds[f"batch of {batch}, its mean"]) / unit
     result.claim(
         "cost of the metagradient of a batch of targets (its mean, graphs kept), in retrainings",

@@ -142,6 +142,7 @@ def test_perplexity_is_the_loss_of_models_that_did_not_see_the_candidate():
     study, _, wrong = noisy_studies()
     pool = Pool(study)
     losses = Perplexity().losses(pool, seed=2)
+    np.testing.assert_array_equal(Perplexity(device="cpu").losses(pool, seed=2), losses)
     half = whence_half(200, 2)
     targets = with_outputs(self_targets(study), ["loss"])
     runs = list(targets.trainer().train(np.stack([half, ~half]), np.array([2, 3])))

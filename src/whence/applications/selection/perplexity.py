@@ -60,8 +60,7 @@ class Perplexity(Selector):
         masks = np.stack([halves, ~halves], 1).reshape(-1, pool.n)
         study = with_outputs(self_targets(pool.study), ["loss"])
         total = np.zeros(pool.n)
-        together = {"stack": len(masks)} if self.device not in (None, "cpu") else None  # a GPU has room
-        runs = study.trainer(self.device, together).train(masks, np.arange(len(masks)) + seed)
+        runs = study.trainer(self.device).train(masks, np.arange(len(masks)) + seed)
         for mask, run in zip(masks, runs, strict=True):
             if run.error is not None:
                 raise InputError(f"a training for {self.name} failed: {run.error}")

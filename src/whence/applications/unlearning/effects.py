@@ -69,6 +69,27 @@ def removal(
     return -(share[:, None] * (weight - weight.mean(1, keepdims=True))).astype(np.float32)
 
 
+def entangled(attribution: Attribution, request: Request, count: int) -> np.ndarray:
+    """Positions ``(count,)`` of the retained training examples that depend most on the forget set, or it on
+    them: by the sum, over the forget set and both directions, of the absolute weights on centred logits.
+
+    Where weights move in order that the forget set changes, these are the ones that would move with it. Ties
+    go by position.
+    """
+    study, gone = request.study, request.study.train_ids[request.forget].tolist()
+    rows = attribution.target_index(study.train_ids.tolist())
+    columns = attribution.train_index(study.train_ids.tolist())
+    weight = attribution.weight
+    on = weight[:, :, attribution.train_index(gone)][rows]  # (n, classes, f): of all, on the forget set
+    of = weight[attribution.target_index(gone)][:, :, columns]  # (f, classes, n): of the forget set, on all
+    strength = sum(
+        np.abs(part - part.mean(1, keepdims=True)).sum(axes, dtype=np.float64)
+        for part, axes in ((on, (1, 2)), (of, (0, 1)))
+    )
+    order = np.argsort(-strength[request.retain], kind="stable")
+    return request.retain[np.sort(order[:count])]
+
+
 def check_staying(staying: float) -> None:
     """Raise `InputError` unless `staying` is a share."""
     if not 0 <= staying <= 1:

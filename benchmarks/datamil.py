@@ -9,7 +9,10 @@ number of steps whatever they are trained on, and are trained on the chosen epis
 simulation; a second comparison takes half of each batch from the five demonstrations.
 
 Estimates: ridge regression on random sets of whole episodes (one bank serves all tasks), the late-injection
-metagradient, and the same regression guided by the metagradient and the ranks of two retrieval rules.
+metagradient, the same regression guided by the metagradient and the ranks of two retrieval rules, and what
+that one ranks first narrowed by regressions on halves of it. Settings of the narrowing were chosen on four
+other tasks of the pool. Rules are compared at a tenth of the pool, and each at that one of three fractions
+whose policies lose least on the demonstrations to choose by.
 Policies, retrainings, estimates and rollouts lie under runs/, so a run that was stopped goes on.
 
 Smaller than the paper: 24 tasks for 50 (with twelve, all data succeeded in a third of the rollouts of
@@ -37,6 +40,7 @@ from whence.applications.selection.robots import (
     ActionRetrieval,
     BehaviorRetrieval,
     LateInjection,
+    Narrowing,
     StateRetrieval,
     SubsequenceMatching,
     cluster_regression,
@@ -108,6 +112,8 @@ FULL = {
     "episodes": 50,
     "horizon": 200,
     "fraction": 0.1,
+    "fractions": (0.005, 0.02, 0.1),  # of which each rule keeps its best in the tuned comparison
+    "narrowing": {"candidates": 0.1, "rounds": 4, "models": 128, "steps": 400},
     "curve": (0.02, 0.05, 0.1, 0.2, 0.5),
     "cotraining": 0.5,  # share of each batch from the five demonstrations, in the second comparison
     "seed": 0,
@@ -134,11 +140,14 @@ QUICK = FULL | {
     "episodes": 3,
     "horizon": 120,
     "fraction": 0.2,
+    "fractions": (0.1, 0.2),
+    "narrowing": {"candidates": 0.3, "rounds": 2, "models": 20, "steps": 60},
     "curve": (0.2, 0.5),
 }
 LOSS = TanhGaussian(lowest=-1.0, margin=1e-2)
 HEURISTICS = ("state retrieval", "action retrieval", "BehaviorRetrieval", "subsequence DTW")
 REGRESSION, METAGRADIENT, GUIDED = "DataMIL, regression", "DataMIL, metagradient", "DataMIL, guided"
+NARROWED = "DataMIL, narrowed"
 
 
 def run(quick: bool = False) -> Result:
@@ -164,7 +173,17 @@ def measure(settings: dict) -> Result:
     action, matching = ActionRetrieval(**episodes), SubsequenceMatching(**episodes)
     priors = [metagradient, *(rule_prior(rule, study, groups) for rule in (action, matching))]
     guided = cluster_regression(bank, clusters, groups, prior=priors)
+    narrowed = Narrowing(**settings["narrowing"]).attribute(
+        study,
+        clusters,
+        groups,
+        guided,
+        seed=settings["seed"],
+        to=folder / "narrowing",
+        processes=usable_cores(),
+    )
     estimates = [
+        Attributed.given(narrowed, NARROWED),
         Attributed.given(guided, GUIDED),
         Attributed.given(regression, REGRESSION),
         Attributed.given(metagradient, METAGRADIENT),
@@ -183,7 +202,8 @@ def measure(settings: dict) -> Result:
         processes=usable_cores(),
     )
     found = compare(selectors, tasks=groups, fractions=(settings["fraction"],))
-    curve = compare([estimates[0], Random()], tasks={WALL: groups[WALL]}, fractions=settings["curve"])
+    tuned = compare(selectors, tasks=groups, fractions=settings["fractions"], tuned=True)
+    curve = compare([estimates[1], Random()], tasks={WALL: groups[WALL]}, fractions=settings["curve"])
     cotrained = compare(
         selectors, tasks=groups, fractions=(settings["fraction"],), alpha=settings["cotraining"]
     )
@@ -197,9 +217,12 @@ def measure(settings: dict) -> Result:
     result = Result("datamil", told)
     tasks = list(groups)
     rows_of_success(result, found, tasks)
+    rows_of_success(result, tuned, tasks, "success_tuned")
     rows_of_success(result, cotrained, tasks, "success_cotrained")
     rows_of_loss(result, found, tasks)
     rows_of_choices(result, found, prior, tasks)
+    rows_of_choices(result, tuned, prior, tasks, "tuned_choice_of")
+    rows_of_rounds(result, narrowed)
     for fraction in settings["curve"]:
         for name in (GUIDED, Random().name):
             arm = curve.arm(WALL, name, fraction)
@@ -210,7 +233,7 @@ def measure(settings: dict) -> Result:
     )
     for task in tasks:
         result.row(surrogate=task, rank_correlation_of_minus_loss_with_success=found.rank_correlation[task])
-    claims(result, found, tasks)
+    claims(result, found, tuned, tasks)
     return result
 
 
@@ -296,16 +319,21 @@ def _inject(job):
 
 
 def rows_of_success(result, found, tasks, kind="success") -> None:
-    for name, fraction in dict.fromkeys((arm.name, arm.fraction) for arm in found.arms):
-        rates = [found.arm(task, name, fraction).rates for task in tasks]
+    """A row for each rule and fraction; where each task has its own, the fractions stand in the row."""
+    for name in dict.fromkeys(arm.name for arm in found.arms):
+        mine = [arm for arm in found.arms if arm.name == name]
+        kept = {arm.task: arm.fraction for arm in mine}
+        rates = [arm.rates for arm in mine]
         mean, low, high = over_seeds(rates)
         result.row(
             **{kind: name},
-            kept=fraction,
+            kept=", ".join(f"{100 * kept[task]:.3g}%" for task in tasks)
+            if len(set(kept.values())) > 1
+            else mine[0].fraction,
             mean=mean,
             low=None if low is None else max(low, 0),
             high=None if high is None else min(high, 1),
-            **{task.removesuffix("-v3"): cell(values) for task, values in zip(tasks, rates)},
+            **{arm.task.removesuffix("-v3"): cell(arm.rates) for arm in mine},
         )
 
 
@@ -320,8 +348,8 @@ def rows_of_loss(result, found, tasks) -> None:
         result.row(held_out_loss=name, kept=fraction, **losses)
 
 
-def rows_of_choices(result, found, prior, tasks) -> None:
-    """What kinds of episodes were chosen, over all tasks."""
+def rows_of_choices(result, found, prior, tasks, kind="choice_of") -> None:
+    """What kinds of episodes were chosen, means over all tasks."""
     for name in dict.fromkeys(arm.name for arm in found.arms):
         if name in (ALL, TARGET):
             continue
@@ -336,7 +364,13 @@ def rows_of_choices(result, found, prior, tasks) -> None:
                 counts[label] = counts.get(label, 0) + (
                     own & (prior.sources[episodes] == source)
                 ).sum() / len(tasks)
-        result.row(choice_of=name, **counts)
+        result.row(**{kind: name}, **counts)
+
+
+def rows_of_rounds(result, narrowed) -> None:
+    """The targets' mean loss of the policies of each round: falls as long as narrowing helps."""
+    for task, losses in narrowed.provenance["losses"].items():
+        result.row(narrowing=task, **{f"round_{i + 1}": loss for i, loss in enumerate(losses)})
 
 
 def rows_of_estimates(result, regression, metagradient, guided, clusters, tasks, seconds, each) -> None:
@@ -363,12 +397,9 @@ def rows_of_estimates(result, regression, metagradient, guided, clusters, tasks,
     )
 
 
-def claims(result, found, tasks) -> None:
-    def rates(name, task):
-        return next(arm for arm in found.arms if (arm.task, arm.name) == (task, name)).rates
-
-    def over_tasks(name):
-        return np.mean([rates(name, task) for task in tasks], axis=0)
+def claims(result, found, tuned, tasks) -> None:
+    def rates(name, task, among=found):
+        return next(arm for arm in among.arms if (arm.task, arm.name) == (task, name)).rates
 
     # where all data never succeeds, one success in all rollouts stands for it
     least = 1 / (result.settings["seeds"] * result.settings["episodes"])
@@ -377,23 +408,32 @@ def claims(result, found, tasks) -> None:
         return rates(name, WALL).mean() / max(rates(ALL, WALL).mean(), least)
 
     share = f"{result.settings['fraction']:.0%}"
-    for name in (GUIDED, REGRESSION, METAGRADIENT):
+    estimates = (NARROWED, GUIDED, REGRESSION, METAGRADIENT)
+    for name in estimates[1:]:
         result.claim(
             f"{WALL}: success with the {share} chosen by {name}, as a multiple of that with all data",
             ratio(name),
             at_least=3,
             interval=ratio_interval(rates(name, WALL), rates(ALL, WALL), least),
         )
-    for name in (GUIDED, REGRESSION, METAGRADIENT):
-        rivals = (*HEURISTICS, TARGET, ALL, Random().name)
-        rival = max(rivals, key=lambda other: over_tasks(other).mean())
-        mean, interval = mean_interval(over_tasks(name) - over_tasks(rival))
-        result.claim(
-            f"{name} ahead of the best other rule ({rival}), mean success over {len(tasks)} tasks",
-            mean,
-            at_least=0.05,
-            interval=interval,
-        )
+    for among, names, where in (
+        (tuned, estimates, "each with its best fraction"),
+        (found, estimates[1:], f"all with {share}"),
+    ):
+
+        def over_tasks(name, among=among):
+            return np.mean([rates(name, task, among) for task in tasks], axis=0)
+
+        rival = max((*HEURISTICS, TARGET, ALL, Random().name), key=lambda other: over_tasks(other).mean())
+        for name in names:
+            mean, interval = mean_interval(over_tasks(name) - over_tasks(rival))
+            result.claim(
+                f"{name} ahead of the best other rule ({rival}), mean success over {len(tasks)} tasks, "
+                f"{where}",
+                mean,
+                at_least=0.05,
+                interval=interval,
+            )
 
 
 def ratio_interval(

@@ -56,6 +56,26 @@ def test_a_good_choice_makes_a_better_policy(tmp_path):
     assert str(compared(to=tmp_path)) == str(found)
 
 
+def test_a_tuned_fraction_is_that_of_the_lowest_loss_on_the_targets(tmp_path):
+    fractions = (0.1, 0.5, 1.0)
+    every = compared(fractions=fractions, to=tmp_path)
+    found = compared(fractions=fractions, tuned=True, to=tmp_path)
+    assert [(arm.name, arm.task) for arm in found.arms] == [
+        (name, "reach") for name in ("target only", "all data", "metagradient", "random")
+    ]
+    for name in ("metagradient", "random"):
+        arm = found.arm("reach", name)
+        same = every.arm("reach", name, arm.fraction)
+        assert np.array_equal(arm.losses, same.losses) and np.array_equal(arm.ids, same.ids)
+    # the targets are of the same kind as the report demonstrations, so their losses choose alike here
+    best = min(fractions, key=lambda f: every.arm("reach", "metagradient", f).losses.mean())
+    assert found.arm("reach", "metagradient").fraction == best
+    rows = {row[0]: row[1] for row in found.table.rows}
+    assert rows["metagradient"] == best and rows["all data"] == 1.0
+    with pytest.raises(InputError, match=r"alpha=0.5 trains on the targets"):
+        compared(fractions=fractions, tuned=True, alpha=0.5)
+
+
 def test_clusters_are_kept_whole():
     found = compared([StateRetrieval()], clusters=pool().clusters(5), steps=2)
     kept, clusters = found.arm("reach", "state retrieval").ids, pool().clusters(5)

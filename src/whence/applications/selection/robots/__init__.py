@@ -7,6 +7,7 @@ from whence.applications.selection.robots.behavior_retrieval import BehaviorRetr
 from whence.applications.selection.robots.comparison import compare_demonstrations
 from whence.applications.selection.robots.finding import Arm, DemonstrationFinding
 from whence.applications.selection.robots.late_injection import LateInjection
+from whence.applications.selection.robots.narrowing import Narrowing
 from whence.applications.selection.robots.policies import Order, Policy, batches, train_policies
 from whence.applications.selection.robots.regression import cluster_regression, rule_prior
 from whence.applications.selection.robots.retrieval import ActionRetrieval, StateRetrieval
@@ -19,6 +20,7 @@ __all__ = [
     "BehaviorRetrieval",
     "DemonstrationFinding",
     "LateInjection",
+    "Narrowing",
     "Order",
     "Policy",
     "Rollouts",

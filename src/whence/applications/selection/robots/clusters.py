@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from whence.errors import InputError
+from whence.study.robots import Demonstrations
 
 
 def cluster_codes(study: Any, clusters: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -35,3 +36,12 @@ def target_positions(study: Any, ids: Sequence[Any] | None) -> list[int]:
             else "targets is empty; name at least one target by its id."
         )
     return [known[identity] for identity in ids]
+
+
+def target_steps(study: Any, ids: Sequence[Any], task: str) -> Demonstrations:
+    """The targets `ids` of a cloning study as one episode, to take a mean loss over."""
+    at = target_positions(study, ids)
+    inputs, answers = (
+        np.asarray(values, np.float32)[at] for values in (study.targets.inputs, study.targets.answers)
+    )
+    return Demonstrations(inputs, answers, np.array([len(at)]), np.array([task]))

@@ -11,9 +11,9 @@ import numpy as np
 from whence.applications.selection.base import Selector, scores_of
 from whence.applications.selection.choose import select
 from whence.applications.selection.pool import Pool
-from whence.applications.selection.robots.clusters import cluster_codes
+from whence.applications.selection.robots.clusters import cluster_codes, target_steps
 from whence.applications.selection.robots.finding import ALL, TARGET, Arm, DemonstrationFinding
-from whence.applications.selection.robots.policies import Order, train_policies
+from whence.applications.selection.robots.policies import Order, Policy, train_policies
 from whence.applications.selection.robots.rollouts import roll_out
 from whence.errors import InputError
 from whence.provenance import versions
@@ -29,6 +29,7 @@ def compare_demonstrations(
     clusters: np.ndarray,
     tasks: Mapping[str, Sequence[Any]],
     fractions: Sequence[float] = (0.1,),
+    tuned: bool = False,
     seeds: int | Sequence[int] = 5,
     steps: int = 2000,
     alpha: float = 0.0,
@@ -53,6 +54,8 @@ def compare_demonstrations(
     clusters : cluster of each training example, chosen whole: `Demonstrations.clusters`.
     tasks : task -> ids of its targets: `target_groups`. Names of MetaWorld tasks where there are rollouts.
     fractions : shares of the clusters that are kept.
+    tuned : keep for each rule and task only that of the fractions whose policies lose least on the targets
+        that the choice is for; those are not trained on unless `alpha` mixes them in, so it must be 0.
     seeds : training seeds of each policy, or how many; random rules choose anew for each.
     alpha : share of each batch that comes from the task's target demonstrations (co-training); 0 trains on
         the choice alone.
@@ -75,6 +78,11 @@ def compare_demonstrations(
         )
     if not numbers or not tasks or not fractions:
         raise InputError("name at least one seed, one task and one fraction.")
+    if tuned and alpha:
+        raise InputError(
+            f"alpha={alpha:g} trains on the targets, so their loss cannot tune the fraction; pass alpha=0 or "
+            "tuned=False."
+        )
     _check_report(study, report, tasks)
     orders: dict[tuple[str, str, float], list[Order]] = {}
     chosen: dict[tuple[str, str, float], np.ndarray] = {}
@@ -104,6 +112,11 @@ def compare_demonstrations(
         processes=processes,
         progress=progress,
     )
+    if tuned:
+        best = _tuned(study, tasks, [key for key, _ in flat], policies)
+        orders = {key: mine for key, mine in orders.items() if key in best}
+        policies = [policy for policy, (key, _) in zip(policies, flat, strict=True) if key in best]
+        flat = [pair for pair in flat if pair[0] in best]
     losses = [p.mean_loss(report.of_task(key[0])) for p, (key, _) in zip(policies, flat, strict=True)]
     rates: list[float | None] = [None] * len(flat)
     if rollouts:
@@ -141,6 +154,7 @@ def compare_demonstrations(
             "seeds": numbers,
             "steps": steps,
             "alpha": alpha,
+            "tuned": list(fractions) if tuned else None,
             "reduce": reduce,
             "episodes": episodes,
             "horizon": horizon,
@@ -150,6 +164,24 @@ def compare_demonstrations(
 
 
 _PLACEMENTS = 424_242  # seed of the placements of rollouts, far from those of demonstrations
+
+
+def _tuned(
+    study: Study,
+    tasks: Mapping[str, Sequence[Any]],
+    keys: Sequence[tuple[str, str, float]],
+    policies: Sequence[Policy],
+) -> set[tuple[str, str, float]]:
+    """Of each task and rule, the key with the lowest mean loss on the task's targets."""
+    targets = {task: target_steps(study, ids, task) for task, ids in tasks.items()}
+    losses: dict[tuple[str, str, float], list[float]] = {}
+    for key, policy in zip(keys, policies, strict=True):
+        losses.setdefault(key, []).append(policy.mean_loss(targets[key[0]]))
+    best: dict[tuple[str, str], tuple[float, float]] = {}
+    for (task, name, fraction), values in losses.items():
+        found = float(np.mean(values)), fraction
+        best[task, name] = min(best.get((task, name), found), found)
+    return {(task, name, fraction) for (task, name), (_, fraction) in best.items()}
 
 
 def _check_report(study: Study, report: Demonstrations, tasks: Mapping[str, Sequence[Any]]) -> None:

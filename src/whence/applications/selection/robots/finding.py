@@ -60,10 +60,8 @@ class DemonstrationFinding(Applied):
         """From the arms of all tasks."""
         rolled = all(arm.rates is not None for arm in arms)
         tasks = list(dict.fromkeys(arm.task for arm in arms))
-        pairs = list(dict.fromkeys((arm.name, arm.fraction) for arm in arms))
         rows, over_tasks = [], {}
-        for name, fraction in pairs:
-            mine = [arm for arm in arms if (arm.name, arm.fraction) == (name, fraction)]
+        for (name, fraction), mine in _by_rule(arms).items():
             loss = over_seeds([arm.losses for arm in mine])
             cells: list[Any] = [name, fraction, *loss]
             if rolled:
@@ -115,6 +113,19 @@ class DemonstrationFinding(Applied):
         return self
 
 
+def _by_rule(arms: Sequence[Arm]) -> dict[tuple[str, float], list[Arm]]:
+    """(rule, fraction) -> its arms; where a rule has one arm a task, whatever it keeps there, the fraction is
+    the mean over tasks."""
+    single = len({(arm.task, arm.name) for arm in arms}) == len(arms)
+    found: dict[tuple[str, float | None], list[Arm]] = {}
+    for arm in arms:
+        found.setdefault((arm.name, None if single else arm.fraction), []).append(arm)
+    return {
+        (name, float(np.mean([arm.fraction for arm in mine])) if kept is None else kept): mine
+        for (name, kept), mine in found.items()
+    }
+
+
 def over_seeds(values: Sequence[np.ndarray]) -> tuple[float, float | None, float | None]:
     """Mean over tasks of ``(seeds,)`` values each, with its 95 % interval over seeds (None with one seed)."""
     means = np.mean(np.stack(values), axis=0)
@@ -153,10 +164,16 @@ def _statement(
     )
 
 
+def _percent(fraction: float) -> str:
+    return f"{100 * fraction:.3g}%"
+
+
 def _words(name: str, fraction: float) -> str:
     if name == ALL:
         return ALL
-    return "the target demonstrations alone" if name == TARGET else f"the {fraction:.0%} chosen by {name}"
+    return (
+        "the target demonstrations alone" if name == TARGET else f"the {_percent(fraction)} chosen by {name}"
+    )
 
 
 def _chart(arms: Sequence[Arm], tasks: Sequence[str], rolled: bool) -> Chart:
@@ -164,11 +181,11 @@ def _chart(arms: Sequence[Arm], tasks: Sequence[str], rolled: bool) -> Chart:
         return arm.losses if arm.rates is None else arm.rates
 
     series = []
-    for name, fraction in dict.fromkeys((arm.name, arm.fraction) for arm in arms):
-        mine = {arm.task: values(arm) for arm in arms if (arm.name, arm.fraction) == (name, fraction)}
-        ends = [over_seeds([mine[task]]) for task in tasks]
+    for (name, fraction), mine in _by_rule(arms).items():
+        of_task = {arm.task: values(arm) for arm in mine}
+        ends = [over_seeds([of_task[task]]) for task in tasks]
         known = all(end[1] is not None for end in ends)
-        label = name if fraction in (0.0, 1.0) else f"{name}, {fraction:.0%}"
+        label = name if fraction in (0.0, 1.0) else f"{name}, {_percent(fraction)}"
         series.append(
             Series(
                 label,

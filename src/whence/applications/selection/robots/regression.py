@@ -81,7 +81,7 @@ def cluster_regression(
         method = f"guided by {', '.join(one.method for one in priors)}"
         rows = [aligned(one, list(groups), bank.train_ids.tolist(), "group").numpy() for one in priors]
         sums = [np.stack([np.bincount(codes, row) for row in one]) for one in rows]
-        weight, bias = _guided(design, outputs, sums)
+        weight, bias = guided_weights(design, outputs, sums)
     else:
         fit = ridge(design, outputs)
         weight, bias = fit.weight, fit.bias
@@ -142,10 +142,11 @@ def rule_prior(selector: Selector, study: Study, tasks: Mapping[str, Sequence[An
     )
 
 
-def _guided(
+def guided_weights(
     design: np.ndarray, outputs: np.ndarray, priors: Sequence[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Weights (groups, clusters) and biases (groups,)."""
+    """Ridge regression of outputs (m, groups) on a design (m, clusters) that starts from priors (groups,
+    clusters): weights (groups, clusters) and biases (groups,)."""
     s, y = torch.as_tensor(design, dtype=torch.float64), torch.as_tensor(outputs, dtype=torch.float64)
     s_mean, y_mean = s.mean(0), y.mean(0)
     weight, _ = guide(s - s_mean, y - y_mean, [torch.as_tensor(one) for one in priors])

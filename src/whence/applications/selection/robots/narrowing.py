@@ -1,0 +1,186 @@
+"""Cluster effects near the choice: regressions on random halves of fewer and fewer clusters.
+
+A datamodel holds near the sets that it was fitted on (Ilyas et al. 2022, arXiv 2202.00622). Random tenths of
+a mixed pool hold an episode or two of the target's own task, and there any episode of it helps, also one for
+a wrong goal; among twenty good ones it hurts. So what a regression on the whole pool ranks first is looked at
+again, with policies trained on halves of that, then of the better half, and so on.
+DataMIL's metagradient moves its base point to the same end (Dass et al. 2026, arXiv 2505.09603).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from whence.applications.selection.robots.clusters import cluster_codes, target_steps
+from whence.applications.selection.robots.policies import Order, train_policies
+from whence.applications.selection.robots.regression import guided_weights
+from whence.attribution import Attribution
+from whence.errors import InputError
+from whence.methods.guided import aligned
+from whence.methods.regression import ridge
+from whence.provenance import versions
+from whence.study import Study
+from whence.study.robots import Demonstrations
+
+_FEWEST = 4  # clusters in a round: fewer have no halves worth telling apart
+
+
+@dataclass(frozen=True)
+class Narrowing:
+    """Look again at what an attribution ranks first, in rounds.
+
+    In each round `models` policies are trained on random halves of the candidate clusters, for `steps` steps,
+    and the targets' mean loss is regressed on which clusters were there, guided by the effects of the round
+    before (at first by those of the attribution). The better half are the candidates of the next round.
+
+    Parameters
+    ----------
+    candidates : share of all clusters that the first round looks at.
+    rounds : how many at most; they end where fewer than four clusters would be left.
+    models : policies of a round.
+    steps : of each policy. Short ones are enough to tell what the long ones of a comparison would do.
+    """
+
+    candidates: float = 0.1
+    rounds: int = 4
+    models: int = 128
+    steps: int = 400
+
+    def __post_init__(self) -> None:
+        if not 0 < self.candidates <= 1:
+            raise InputError(f"candidates must be a share in (0, 1], received {self.candidates}.")
+        if self.rounds < 1 or self.steps < 1 or self.models < 20:
+            raise InputError(
+                f"rounds={self.rounds} and steps={self.steps} must be at least 1, models={self.models} at "
+                "least 20."
+            )
+
+    def attribute(
+        self,
+        study: Study,
+        clusters: np.ndarray,
+        tasks: Mapping[str, Sequence[Any]],
+        first: Attribution,
+        *,
+        seed: int = 0,
+        to: str | Path | None = None,
+        processes: int = 1,
+        progress: bool = True,
+    ) -> Attribution:
+        """A row for each task: ranks, -1/2 for the steps of the best cluster and up to 1/2 for the last, the
+        same for all steps of a cluster; lower is better, as for a loss. Clusters that leave in a later round
+        come before those that left earlier, in the order of their effect in their last round; those that
+        were never looked at keep the order of `first` (its mean over steps) behind them.
+
+        Parameters
+        ----------
+        study : see `whence.study.robots.cloning_study`.
+        clusters : cluster id of each training example, ``(n,)``.
+        tasks : name -> target ids whose mean loss is meant.
+        first : an attribution of the loss with a row for each task, as of `cluster_regression`.
+        to : a folder for the policies; what is there is not trained again.
+        processes : that train at once.
+
+        Raises
+        ------
+        InputError : fewer than four candidates, an attribution that lacks a task or a training example.
+        """
+        codes, sizes = cluster_codes(study, clusters)
+        count = round(self.candidates * len(sizes))
+        if count < _FEWEST:
+            raise InputError(
+                f"candidates={self.candidates:g} of {len(sizes)} clusters are {count}, but at least "
+                f"{_FEWEST} are needed; pass more of them."
+            )
+        if not tasks:
+            raise InputError("tasks is empty; name at least one task and its targets.")
+        start = aligned(first, list(tasks), study.train_ids.tolist(), "task").numpy()
+        rows, told = [], {}
+        for (task, ids), row in zip(tasks.items(), start, strict=True):
+            targets = target_steps(study, ids, task)
+            judged = _Judge(study, codes, targets, self, seed, to, processes, progress)
+            effects = np.bincount(codes, row)
+            order, losses = self._narrowed(judged, effects, sizes, count)
+            ranks = np.empty(len(sizes))
+            ranks[order] = np.arange(len(sizes)) / max(len(sizes) - 1, 1) - 0.5
+            rows.append(ranks[codes])
+            told[task] = losses
+        return Attribution(
+            np.asarray(rows, np.float32),
+            target_ids=list(tasks),
+            train_ids=study.train_ids,
+            output="loss",
+            units="rank",
+            method=f"narrowed ({first.method or 'an attribution'})",
+            provenance={
+                "study": study.fingerprint,
+                "method": repr(self),
+                "versions": versions(),
+                "seed": seed,
+                "first": first.method,
+                "losses": told,
+            },
+        )
+
+    def _narrowed(
+        self, judged: _Judge, effects: np.ndarray, sizes: np.ndarray, count: int
+    ) -> tuple[np.ndarray, list[float]]:
+        """All clusters, best first, and the mean loss of each round's policies."""
+        order = np.argsort(effects / sizes, kind="stable")
+        effects, losses = effects.copy(), []
+        for number in range(self.rounds):
+            if count < _FEWEST:
+                break
+            held = np.sort(order[:count])
+            masks, outputs = judged(held, number)
+            losses.append(float(outputs.mean()))
+            # all sets of a round are of one size, so an effect is that of taking one cluster for another
+            effects[held] = _fitted(masks, outputs, effects[held] - effects[held].mean())
+            order[:count] = held[np.argsort(effects[held], kind="stable")]
+            count //= 2
+        return order, losses
+
+
+def _fitted(masks: np.ndarray, outputs: np.ndarray, prior: np.ndarray) -> np.ndarray:
+    design, y = masks.astype(np.float64), outputs[:, None]
+    if not prior.any():
+        return ridge(design, y).weight[0]
+    return guided_weights(design, y, [prior[None]])[0][0]
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """Trains the policies of a round and tells the targets' mean loss of each."""
+
+    study: Study
+    codes: np.ndarray
+    targets: Demonstrations
+    plan: Narrowing
+    seed: int
+    to: str | Path | None
+    processes: int
+    progress: bool
+
+    def __call__(self, held: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
+        """Masks over the clusters `held` ``(models, k)`` and losses ``(models,)``."""
+        rng = np.random.default_rng([self.seed, number, 0x4A110])
+        masks = np.zeros((self.plan.models, len(held)), dtype=bool)
+        for mask in masks:
+            mask[rng.choice(len(held), len(held) // 2, replace=False)] = True
+        orders = [
+            Order(np.flatnonzero(np.isin(self.codes, held[mask])), int(rng.integers(2**31))) for mask in masks
+        ]
+        policies = train_policies(
+            self.study,
+            orders,
+            steps=self.plan.steps,
+            to=self.to,
+            processes=self.processes,
+            progress=self.progress,
+        )
+        return masks, np.array([policy.mean_loss(self.targets) for policy in policies])

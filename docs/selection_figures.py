@@ -80,10 +80,24 @@ def datamil_page(text, result):
         "|---" * (len(tasks) + 2) + "|",
     ]
     words += _successes(rows, "success", tasks)
+    tried = [f"{100 * fraction:.3g}" for fraction in settings["fractions"]]
+    plan = settings["narrowing"]
+    words += [
+        "",
+        f"Each rule at that one of {', '.join(tried[:-1])} and {tried[-1]} % whose policies lose least on "
+        f"the {settings['demonstrations']} demonstrations to choose by, task by task. Narrowing takes the "
+        f"guided choice of {plan['candidates']:.0%} through {plan['rounds']} rounds of {plan['models']} "
+        f"policies of {plan['steps']} steps:",
+        "",
+        f"| chosen by | kept | mean | {' | '.join(tasks)} |",
+        "|---" * (len(tasks) + 3) + "|",
+    ]
+    words += _successes(rows, "success_tuned", tasks, kept=True)
     words += [
         "",
         f"The same where {settings['cotraining']:.0%} of each batch are the {settings['demonstrations']} "
-        "demonstrations (co-training):",
+        "demonstrations (co-training), all with "
+        f"{settings['fraction']:.0%}:",
         "",
         f"| chosen by | mean | {' | '.join(tasks)} |",
         "|---" * (len(tasks) + 2) + "|",
@@ -135,13 +149,19 @@ def datamil_page(text, result):
     return replaced(text, "datamil", "\n".join(words))
 
 
-def _successes(rows, kind, tasks):
-    found = [row for row in rows if kind in row and "curve" not in row]
-    means = [f"{row['mean']:.2f} ({row['low']:.2f}..{row['high']:.2f})" for row in found]
+def _successes(rows, kind, tasks, kept=False):
     return [
-        f"| {row[kind]} | {mean} | {' | '.join(row[task] for task in tasks)} |"
-        for row, mean in zip(found, means)
+        f"| {row[kind]} | {f'{_kept(row)} | ' if kept else ''}{row['mean']:.2f} ({row['low']:.2f}.."
+        f"{row['high']:.2f}) | {' | '.join(row[task] for task in tasks)} |"
+        for row in rows
+        if kind in row and "curve" not in row
     ]
+
+
+def _kept(row):
+    """Fractions of the tasks, or the one of all; none for the demonstrations alone."""
+    one = row["kept"]
+    return one if isinstance(one, str) else "" if one == 0 else f"{100 * one:.3g}%"
 
 
 def _cell(rows, rule, task):

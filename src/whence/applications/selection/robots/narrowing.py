@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from whence.applications.selection.robots.clusters import cluster_codes, target_steps
-from whence.applications.selection.robots.policies import Order, train_policies
+from whence.applications.selection.robots.policies import Order, check_cloning, train_policies
 from whence.applications.selection.robots.regression import guided_weights
 from whence.attribution import Attribution
 from whence.errors import InputError
@@ -88,8 +88,10 @@ class Narrowing:
 
         Raises
         ------
-        InputError : fewer than four candidates, an attribution that lacks a task or a training example.
+        InputError : a study of no cloning, fewer than four candidates, an attribution that lacks a task or a
+            training example.
         """
+        check_cloning(study)
         codes, sizes = cluster_codes(study, clusters)
         count = round(self.candidates * len(sizes))
         if count < _FEWEST:
@@ -100,10 +102,10 @@ class Narrowing:
         if not tasks:
             raise InputError("tasks is empty; name at least one task and its targets.")
         start = aligned(first, list(tasks), study.train_ids.tolist(), "task").numpy()
+        targets = {task: target_steps(study, ids, task) for task, ids in tasks.items()}
         rows, told = [], {}
-        for (task, ids), row in zip(tasks.items(), start, strict=True):
-            targets = target_steps(study, ids, task)
-            judged = _Judge(study, codes, targets, self, seed, to, processes, progress)
+        for task, row in zip(tasks, start, strict=True):
+            judged = _Judge(study, codes, targets[task], self, seed, to, processes, progress)
             effects = np.bincount(codes, row)
             order, losses = self._narrowed(judged, effects, sizes, count)
             ranks = np.empty(len(sizes))

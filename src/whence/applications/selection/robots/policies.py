@@ -116,12 +116,7 @@ def train_policies(
     to : a folder in which policies are kept, one file each; those that are there are not trained again.
     stack : policies that are trained at once.
     """
-    recipe = study.recipe
-    if recipe is None or not isinstance(recipe.loss, TanhGaussian):
-        raise InputError(
-            f"policies are trained by a Recipe with a TanhGaussian loss, received {study!r}; see "
-            "cloning_study."
-        )
+    loss = check_cloning(study)
     if steps < 1 or stack < 1:
         raise InputError(f"steps={steps} and stack={stack} must be at least 1.")
     joined = _joined(study)
@@ -143,9 +138,18 @@ def train_policies(
         parts, spread(_train, jobs, processes, "training policies" if progress else None)
     ):
         made.update(zip(part, weights, strict=True))
-    return [
-        Policy(_load(study, made[key] if key in made else load_file(known[key])), recipe.loss) for key in keys
-    ]
+    return [Policy(_load(study, made[key] if key in made else load_file(known[key])), loss) for key in keys]
+
+
+def check_cloning(study: Study) -> TanhGaussian:
+    """The loss of a cloning study; raise `InputError` where it is none."""
+    loss = None if study.recipe is None else study.recipe.loss
+    if not isinstance(loss, TanhGaussian):
+        raise InputError(
+            f"policies are trained by a Recipe with a TanhGaussian loss, received {study!r}; see "
+            "cloning_study."
+        )
+    return loss
 
 
 def _joined(study: Study) -> Study:

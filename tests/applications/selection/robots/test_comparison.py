@@ -13,6 +13,7 @@ from whence.applications.selection.robots import (
     LateInjection,
     StateRetrieval,
     compare_demonstrations,
+    comparison,
     roll_out,
 )
 from whence.applications.selection.robots import rollouts as module
@@ -74,6 +75,19 @@ def test_a_tuned_fraction_is_that_of_the_lowest_loss_on_the_targets(tmp_path):
     assert rows["metagradient"] == best and rows["all data"] == 1.0
     with pytest.raises(InputError, match=r"alpha=0.5 trains on the targets"):
         compared(fractions=fractions, tuned=True, alpha=0.5)
+
+
+def test_a_fraction_whose_policies_diverged_is_not_kept():
+    keys = [("reach", "rule", 0.1), ("reach", "rule", 0.5)]
+    ids = cloned().target_ids.tolist()
+
+    class Policy:
+        def __init__(self, loss):
+            self.mean_loss = lambda demonstrations: loss
+
+    for losses, best in (((np.nan, 2.0), keys[1]), ((2.0, np.nan), keys[0])):
+        policies = [Policy(loss) for loss in losses]
+        assert comparison._tuned(cloned(), {"reach": ids}, keys, policies) == {best}
 
 
 def test_clusters_are_kept_whole():

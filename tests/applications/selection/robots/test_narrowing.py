@@ -118,6 +118,15 @@ def test_a_rule_can_be_what_it_starts_from(monkeypatch):
     assert found.weight[0][clusters == 0][0] == -0.5
 
 
+def test_policies_that_diverge_are_told(monkeypatch):
+    study, clusters = cloned(), pool().clusters()
+    train, _ = planted(monkeypatch, lambda there: float("nan") if 0 in there else 1.0)
+    train.clusters = clusters
+    first = first_of(np.arange(clusters.max() + 1.0), clusters, study)
+    with pytest.raises(InputError, match=r"of 20 policies of round 1 have no finite loss on the targets"):
+        Narrowing(1.0, models=20).attribute(study, clusters, {"all": study.target_ids}, first, **QUIET)
+
+
 @pytest.mark.parametrize(
     ("settings", "words"),
     [

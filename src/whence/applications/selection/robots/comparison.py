@@ -179,7 +179,8 @@ def _tuned(
         losses.setdefault(key, []).append(policy.mean_loss(targets[key[0]]))
     best: dict[tuple[str, str], tuple[float, float]] = {}
     for (task, name, fraction), values in losses.items():
-        found = float(np.mean(values)), fraction
+        # a policy that diverged speaks against its fraction
+        found = float(np.nan_to_num(np.mean(values), nan=np.inf)), fraction
         best[task, name] = min(best.get((task, name), found), found)
     return {(task, name, fraction) for (task, name), (_, fraction) in best.items()}
 

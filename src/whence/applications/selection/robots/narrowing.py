@@ -89,7 +89,7 @@ class Narrowing:
         Raises
         ------
         InputError : a study of no cloning, fewer than four candidates, an attribution that lacks a task or a
-            training example.
+            training example, policies that diverge.
         """
         check_cloning(study)
         codes, sizes = cluster_codes(study, clusters)
@@ -185,4 +185,11 @@ class _Judge:
             processes=self.processes,
             progress=self.progress,
         )
-        return masks, np.array([policy.mean_loss(self.targets) for policy in policies])
+        losses = np.array([policy.mean_loss(self.targets) for policy in policies])
+        if not np.isfinite(losses).all():
+            lost = int((~np.isfinite(losses)).sum())
+            raise InputError(
+                f"{lost} of {len(losses)} policies of round {number + 1} have no finite loss on the targets; "
+                "lower the learning rate, or bound the loss's deviation from below."
+            )
+        return masks, losses

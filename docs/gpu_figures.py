@@ -36,11 +36,11 @@ def page(text, training, methods):
         "",
         "Methods on the GPU against the cores of the same machine, whole calls:",
         "",
-        "| what | seconds, cores | seconds, GPU | times as fast |",
-        "|---|---:|---:|---:|",
+        "| what | targets | seconds, cores | seconds, GPU | times as fast |",
+        "|---|---:|---:|---:|---:|",
     ]
     words += [
-        f"| {row['what']} | {row['seconds_cpu']:.2f} | {row['seconds_gpu']:.2f} | "
+        f"| {row['what']} | {row['targets']:,} | {row['seconds_cpu']:.2f} | {row['seconds_gpu']:.2f} | "
         f"{row['ratio']:.1f}{_range(row)} |"
         for row in methods["rows"]
         if "seconds_cpu" in row

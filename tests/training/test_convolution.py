@@ -52,8 +52,22 @@ def test_convolution_is_torchs(kernel, stride, padding, image, bias):
 def test_versions_that_cannot_map_long_words_get_the_same_bits(monkeypatch):
     subject, rows = study("conv"), masks(4)
     expected = train(subject, rows, range(4), stack=4)
-    monkeypatch.setattr(convolution, "_reinterprets", lambda: False)
-    for mine, other in zip(train(study("conv"), rows, range(4), stack=4), expected, strict=True):
+    view = torch.Tensor.view
+
+    def unmapped(x, *shape):
+        # PyTorch 2.11 has no batching rule for view(dtype), whatever the dtype
+        if isinstance(shape[0], torch.dtype) and torch._C._functorch.is_batchedtensor(x):
+            raise RuntimeError("Batching rule not implemented for aten::view.dtype")
+        return view(x, *shape)
+
+    convolution._reinterprets.cache_clear()
+    monkeypatch.setattr(torch.Tensor, "view", unmapped)
+    try:
+        assert not convolution._reinterprets()
+        found = train(study("conv"), rows, range(4), stack=4)
+    finally:
+        convolution._reinterprets.cache_clear()
+    for mine, other in zip(found, expected, strict=True):
         np.testing.assert_array_equal(mine, other)
 
 

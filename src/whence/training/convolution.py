@@ -117,9 +117,15 @@ def _windows(x: torch.Tensor, kernel: Pair, stride: Pair) -> tuple[torch.Tensor,
     fitting = (w for w in words if size <= w.itemsize and all(piece % w.itemsize == 0 for piece in pieces))
     word = next(fitting, x.dtype)
     run, step = (piece // word.itemsize for piece in pieces[:2])
-    view = x.reshape(*x.shape[:2], -1).view(word).unfold(1, kernel[0], stride[0]).unfold(2, run, step)
+    flat = _as(x.reshape(*x.shape[:2], -1), word)
+    view = flat.unfold(1, kernel[0], stride[0]).unfold(2, run, step)
     b, height, width = view.shape[:3]
-    return view.reshape(b * height * width, -1).view(x.dtype), (b, height, width)
+    return _as(view.reshape(b * height * width, -1), x.dtype), (b, height, width)
+
+
+def _as(x: torch.Tensor, kind: torch.dtype) -> torch.Tensor:
+    # A version that cannot map view(dtype) cannot map one to the same type either.
+    return x if x.dtype == kind else x.view(kind)
 
 
 @cache

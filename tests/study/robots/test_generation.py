@@ -78,6 +78,25 @@ def test_metaworld_is_driven_alike_in_one_process_and_in_two():
 
 
 @pytest.mark.slow
+def test_what_the_gripper_holds_is_told_as_by_metaworld():
+    pytest.importorskip("metaworld", reason="the robot extra is not installed")
+    for task in ("pick-place-wall-v3", "stick-pull-v3"):
+        runs = []
+        for ours in (True, False):
+            env = Simulator(task, seed=5)
+            if not ours:
+                del env._env.touching_object  # what the simulator put over the class's own
+            expert, observation = env.expert(), env.reset(0)
+            steps = []
+            for _ in range(80):
+                observation, reward, success = env.step(expert.get_action(observation))
+                steps.append([*observation, reward, success, env._env.touching_main_object])
+            runs.append(np.array(steps))
+        np.testing.assert_array_equal(*runs)
+        assert 0 < runs[0][:, -1].mean() < 1
+
+
+@pytest.mark.slow
 def test_no_two_of_fifty_episodes_have_one_placement():
     pytest.importorskip("metaworld", reason="the robot extra is not installed")
     driven = generate(["push-v3"], [(Expert(), 50)], horizon=1, progress=False)

@@ -113,7 +113,13 @@ FULL = {
     "horizon": 200,
     "fraction": 0.1,
     "fractions": (0.005, 0.02, 0.1),  # of which each rule keeps its best in the tuned comparison
-    "narrowing": {"candidates": 0.1, "rounds": 4, "models": 128, "steps": 400},
+    "narrowing": {
+        "candidates": 0.1,
+        "rounds": 4,
+        "models": 128,
+        "steps": 400,
+        "injection": {"trials": 8, "steps": 400, "at": 330, "share": 1.0, "feedback": 0.0},
+    },
     "curve": (0.02, 0.05, 0.1, 0.2, 0.5),
     "cotraining": 0.5,  # share of each batch from the five demonstrations, in the second comparison
     "seed": 0,
@@ -141,7 +147,13 @@ QUICK = FULL | {
     "horizon": 120,
     "fraction": 0.2,
     "fractions": (0.1, 0.2),
-    "narrowing": {"candidates": 0.3, "rounds": 2, "models": 20, "steps": 60},
+    "narrowing": {
+        "candidates": 0.3,
+        "rounds": 2,
+        "models": 20,
+        "steps": 60,
+        "injection": {"trials": 2, "steps": 60, "at": 50, "share": 1.0, "feedback": 0.0},
+    },
     "curve": (0.2, 0.5),
 }
 LOSS = TanhGaussian(lowest=-1.0, margin=1e-2)
@@ -171,13 +183,15 @@ def measure(settings: dict) -> Result:
     metagradient, metagradient_seconds = by_injection(study, clusters, groups, folder, settings)
     episodes = {"episodes": prior.episode_of, "target_episodes": score.episode_of}
     action, matching = ActionRetrieval(**episodes), SubsequenceMatching(**episodes)
-    priors = [metagradient, *(rule_prior(rule, study, groups) for rule in (action, matching))]
-    guided = cluster_regression(bank, clusters, groups, prior=priors)
-    narrowed = Narrowing(**settings["narrowing"]).attribute(
+    rules = [rule_prior(rule, study, groups) for rule in (action, matching)]
+    guided = cluster_regression(bank, clusters, groups, prior=[metagradient, *rules])
+    plan = settings["narrowing"]
+    narrowed = Narrowing(**plan | {"injection": LateInjection(**plan["injection"])}).attribute(
         study,
         clusters,
         groups,
         guided,
+        prior=rules,
         seed=settings["seed"],
         to=folder / "narrowing",
         processes=usable_cores(),

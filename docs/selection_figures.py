@@ -87,7 +87,8 @@ def datamil_page(text, result):
         f"Each rule at that one of {', '.join(tried[:-1])} and {tried[-1]} % whose policies lose least on "
         f"the {settings['demonstrations']} demonstrations to choose by, task by task. Narrowing takes the "
         f"guided choice of {plan['candidates']:.0%} through {plan['rounds']} rounds of {plan['models']} "
-        f"policies of {plan['steps']} steps:",
+        f"policies of {plan['steps']} steps and {plan['injection']['trials']} metagradients, with the ranks "
+        "of the same two rules:",
         "",
         f"| chosen by | kept | mean | {' | '.join(tasks)} |",
         "|---" * (len(tasks) + 3) + "|",

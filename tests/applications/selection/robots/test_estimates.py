@@ -158,6 +158,25 @@ def chosen_share(scores, study, prior):
     return np.mean(prior.sources[np.unique(prior.episode_of[kept])] == "expert")
 
 
+def test_a_metagradient_among_some_clusters_is_that_of_their_own_pool():
+    study, prior = cloned(), pool()
+    clusters = prior.clusters()
+    among = np.unique(clusters)[3:11]
+    plan = LateInjection(trials=2, steps=12, at=8, share=1.0, feedback=0.0)
+    found = plan.attribute(study, clusters, among=among)
+    inside = np.isin(clusters, among)
+    assert (found.weight[0][inside] != 0).all() and not found.weight[0][~inside].any()
+    assert not np.array_equal(plan.attribute(study, clusters).weight[0][inside], found.weight[0][inside])
+    again = plan.attribute(study, clusters, among=among[::-1])
+    np.testing.assert_array_equal(again.weight, found.weight)
+    for wrong, words in (
+        ([], "among is empty"),
+        ([among[0], 99999], "among names .*99999.* no cluster's id"),
+    ):
+        with pytest.raises(InputError, match=words):
+            plan.attribute(study, clusters, among=wrong)
+
+
 def test_the_metagradient_chooses_good_episodes():
     study, prior = cloned(), pool()
     scores = INJECTION.attribute(study, prior.clusters())

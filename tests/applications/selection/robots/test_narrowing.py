@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 
 from tests.applications.selection.robots.cloned import GOOD, cloned, pool
-from whence.applications.selection.robots import Narrowing, narrowing
+from whence.applications.selection.robots import LateInjection, Narrowing, narrowing
 from whence.applications.selection.robots.regression import rule_prior
 from whence.applications.selection.robots.retrieval import StateRetrieval
 from whence.attribution import Attribution
 from whence.errors import InputError
 
 QUIET = {"progress": False}
+SHORT = LateInjection(trials=1, steps=6, at=4, share=1.0, feedback=0.0)
 
 
 def first_of(effects, clusters, study, name="all"):
@@ -60,7 +61,7 @@ def test_what_hurts_among_good_ones_is_found_where_they_are_many(monkeypatch):
     train.clusters = clusters
     effects = np.zeros(count)
     effects[:16] = -1 - rng.uniform(0, 0.1, 16)
-    found = Narrowing(candidates=0.5, rounds=2, models=60, steps=1).attribute(
+    found = Narrowing(candidates=0.5, rounds=2, models=60, steps=1, injection=SHORT).attribute(
         study, clusters, {"all": study.target_ids}, first_of(effects, clusters, study), **QUIET
     )
     order = np.argsort([found.weight[0][clusters == c][0] for c in range(count)])
@@ -79,7 +80,7 @@ def test_ranks_and_those_that_were_never_looked_at(monkeypatch):
     train.clusters = clusters
     sizes = np.bincount(clusters)
     effects = np.arange(count) * sizes * 1.0  # by step: in order
-    found = Narrowing(candidates=8 / count, rounds=9, models=20, steps=1).attribute(
+    found = Narrowing(candidates=8 / count, rounds=9, models=20, steps=1, injection=SHORT).attribute(
         study, clusters, {"all": study.target_ids}, first_of(effects, clusters, study), **QUIET
     )
     by_cluster = np.array([found.weight[0][clusters == c][0] for c in range(count)])
@@ -94,7 +95,7 @@ def test_real_policies_prefer_good_episodes_and_resume(tmp_path):
     study, clusters = cloned(), pool().clusters()
     tasks = {"all": study.target_ids.tolist()}
     blind = first_of(np.random.default_rng(3).normal(size=clusters.max() + 1), clusters, study)
-    plan = Narrowing(candidates=1.0, rounds=1, models=64, steps=150)
+    plan = Narrowing(candidates=1.0, rounds=1, models=64, steps=150, injection=SHORT)
     found = plan.attribute(study, clusters, tasks, blind, to=tmp_path, **QUIET)
     order = np.argsort([found.weight[0][clusters == c][0] for c in range(clusters.max() + 1)])
     assert np.mean(order[:GOOD] < GOOD) >= 0.75
@@ -112,10 +113,39 @@ def test_a_rule_can_be_what_it_starts_from(monkeypatch):
     train.clusters = clusters
     tasks = {"all": study.target_ids.tolist()}
     start = rule_prior(StateRetrieval(), study, tasks)
-    found = Narrowing(candidates=1.0, rounds=1, models=40, steps=1).attribute(
+    found = Narrowing(candidates=1.0, rounds=1, models=40, steps=1, injection=SHORT).attribute(
         study, clusters, tasks, start, **QUIET
     )
     assert found.weight[0][clusters == 0][0] == -0.5
+
+
+def test_rules_and_metagradients_guide_every_round(monkeypatch):
+    """What sixty noisy policies cannot tell, one of the guides knows."""
+    study, clusters = cloned(), pool().clusters()
+    count = clusters.max() + 1
+    rng = np.random.default_rng(1)
+    effects = rng.normal(size=count)
+    train, _ = planted(monkeypatch, lambda there: sum(effects[c] for c in there) + 8 * rng.normal())
+    train.clusters = clusters
+    blind = first_of(rng.normal(size=count), clusters, study)
+    knows = first_of(3 * effects + 0.1 * rng.normal(size=count), clusters, study)
+    plan = Narrowing(candidates=1.0, rounds=1, models=60, steps=1, injection=SHORT)
+
+    def told(**given):
+        found = plan.attribute(study, clusters, {"all": study.target_ids}, blind, **given, **QUIET)
+        by_cluster = np.array([found.weight[0][clusters == c][0] for c in range(count)])
+        return np.corrcoef(by_cluster, effects)[0, 1]
+
+    asked = []
+
+    def gradient(self, *args, among, seed, **settings):
+        asked.append((seed, among.tolist()))
+        return first_of(effects, clusters, study)
+
+    alone, ruled = told(), told(prior=knows)
+    monkeypatch.setattr(LateInjection, "attribute", gradient)
+    assert alone < 0.5 < 0.75 < min(ruled, told())
+    assert asked == [(0, list(range(count)))]
 
 
 def test_policies_that_diverge_are_told(monkeypatch):
@@ -124,7 +154,9 @@ def test_policies_that_diverge_are_told(monkeypatch):
     train.clusters = clusters
     first = first_of(np.arange(clusters.max() + 1.0), clusters, study)
     with pytest.raises(InputError, match=r"of 20 policies of round 1 have no finite loss on the targets"):
-        Narrowing(1.0, models=20).attribute(study, clusters, {"all": study.target_ids}, first, **QUIET)
+        Narrowing(1.0, models=20, injection=SHORT).attribute(
+            study, clusters, {"all": study.target_ids}, first, **QUIET
+        )
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,7 @@ class LateInjection:
         targets: Sequence[Any] | None = None,
         name: str = "targets",
         seed: int = 0,
+        among: Sequence[Any] | None = None,
     ) -> Attribution:
         """One row: the effect on the mean loss of the targets, shared out evenly over the steps of each
         cluster, so that the sum over a cluster is its derivative; 0 for clusters that were never injected.
@@ -73,14 +74,27 @@ class LateInjection:
         clusters : cluster id of each training example, ``(n,)``.
         targets : ids of targets whose mean loss is meant; default all.
         name : of the row.
+        among : ids of those clusters that are looked at, the rest is neither trained on nor injected;
+            default all.
+
+        Raises
+        ------
+        InputError : an id in `among` that is no cluster's, or derivatives that are not finite.
         """
         codes, sizes = cluster_codes(study, clusters)
         positions = target_positions(study, targets)
         total, count = np.zeros(len(sizes)), np.zeros(len(sizes))
-        included = np.ones(len(sizes), dtype=bool)
+        known = np.unique(clusters)
+        held = known if among is None else np.unique(among)
+        if not len(held):
+            raise InputError("among is empty; name at least one cluster by its id.")
+        unknown = np.setdiff1d(held, known)
+        if len(unknown):
+            raise InputError(f"among names {unknown[0]!r}, which is no cluster's id.")
+        pool = included = np.isin(known, held)
         losses = []
         for trial in range(self.trials):
-            effects, loss = self._trial(study, codes, included, positions, seed, trial)
+            effects, loss = self._trial(study, codes, pool, included, positions, seed, trial)
             injected = np.isfinite(effects)
             total[injected] += effects[injected]
             count += injected
@@ -104,14 +118,21 @@ class LateInjection:
         )
 
     def _trial(
-        self, study: Any, codes: np.ndarray, included: np.ndarray, positions: list[int], seed: int, trial: int
+        self,
+        study: Any,
+        codes: np.ndarray,
+        pool: np.ndarray,
+        included: np.ndarray,
+        positions: list[int],
+        seed: int,
+        trial: int,
     ) -> tuple[np.ndarray, float]:
         """Derivative by each cluster's weight, NaN where it was not injected, and the mean loss at the
         end."""
-        count = len(included)
         rng = np.random.default_rng([seed, trial])
-        chosen = np.zeros(count, dtype=bool)
-        chosen[rng.permutation(count)[: max(1, round(self.share * count))]] = True
+        chosen = np.zeros(len(pool), dtype=bool)
+        drawn = rng.permutation(np.flatnonzero(pool))
+        chosen[drawn[: max(1, round(self.share * len(drawn)))]] = True
         run = InjectedRun(
             study,
             np.flatnonzero(included[codes]),
@@ -126,7 +147,7 @@ class LateInjection:
                 f"the derivatives of trial {trial} are not finite; lower the learning rate, or set "
                 "eps_root of Adam."
             )
-        effects = np.bincount(codes, found.gradient[0], minlength=count)
+        effects = np.bincount(codes, found.gradient[0], minlength=len(pool))
         return np.where(chosen, effects, np.nan), float(found.outputs[0])
 
     def _next(self, included: np.ndarray, effects: np.ndarray) -> np.ndarray:

@@ -1,9 +1,9 @@
-"""Cluster effects near the choice: regressions on random halves of fewer and fewer clusters.
+"""Cluster effects near the choice: guided regressions on random halves of fewer and fewer clusters.
 
 A datamodel holds near the sets that it was fitted on (Ilyas et al. 2022, arXiv 2202.00622). Random tenths of
 a mixed pool hold an episode or two of the target's own task, and there any episode of it helps, also one for
 a wrong goal; among twenty good ones it hurts. So what a regression on the whole pool ranks first is looked at
-again, with policies trained on halves of that, then of the better half, and so on.
+again, with metagradients there and policies trained on halves of it, then of the better half, and so on.
 DataMIL's metagradient moves its base point to the same end (Dass et al. 2026, arXiv 2505.09603).
 """
 
@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from whence.applications.selection.robots.clusters import cluster_codes, target_steps
+from whence.applications.selection.robots.late_injection import LateInjection
 from whence.applications.selection.robots.policies import Order, check_cloning, train_policies
 from whence.applications.selection.robots.regression import guided_weights
 from whence.attribution import Attribution
@@ -36,7 +37,8 @@ class Narrowing:
 
     In each round `models` policies are trained on random halves of the candidate clusters, for `steps` steps,
     and the targets' mean loss is regressed on which clusters were there, guided by the effects of the round
-    before (at first by those of the attribution). The better half are the candidates of the next round.
+    before (at first by those of the attribution), by the metagradient of a policy trained on all candidates,
+    and by what else is given. The better half are the candidates of the next round.
 
     Parameters
     ----------
@@ -44,12 +46,15 @@ class Narrowing:
     rounds : how many at most; they end where fewer than four clusters would be left.
     models : policies of a round.
     steps : of each policy. Short ones are enough to tell what the long ones of a comparison would do.
+    injection : the metagradient of each round, by default of all candidates in eight trials; that one round's
+        base point stays at the candidates takes ``feedback=0``.
     """
 
     candidates: float = 0.1
     rounds: int = 4
     models: int = 128
     steps: int = 400
+    injection: LateInjection = LateInjection(trials=8, steps=400, at=330, share=1.0, feedback=0.0)
 
     def __post_init__(self) -> None:
         if not 0 < self.candidates <= 1:
@@ -67,6 +72,7 @@ class Narrowing:
         tasks: Mapping[str, Sequence[Any]],
         first: Attribution,
         *,
+        prior: Attribution | Sequence[Attribution] = (),
         seed: int = 0,
         to: str | Path | None = None,
         processes: int = 1,
@@ -83,6 +89,8 @@ class Narrowing:
         clusters : cluster id of each training example, ``(n,)``.
         tasks : name -> target ids whose mean loss is meant.
         first : an attribution of the loss with a row for each task, as of `cluster_regression`.
+        prior : further cheap attributions with a row for each task that guide every round, say of retrieval
+            rules by `rule_prior`; scale and sign do not matter.
         to : a folder for the policies; what is there is not trained again.
         processes : that train at once.
 
@@ -101,13 +109,18 @@ class Narrowing:
             )
         if not tasks:
             raise InputError("tasks is empty; name at least one task and its targets.")
-        start = aligned(first, list(tasks), study.train_ids.tolist(), "task").numpy()
+        given = [first, *([prior] if isinstance(prior, Attribution) else prior)]
+        known = [aligned(one, list(tasks), study.train_ids.tolist(), "task").numpy() for one in given]
         targets = {task: target_steps(study, ids, task) for task, ids in tasks.items()}
         rows, told = [], {}
-        for task, row in zip(tasks, start, strict=True):
-            judged = _Judge(study, codes, targets[task], self, seed, to, processes, progress)
-            effects = np.bincount(codes, row)
-            order, losses = self._narrowed(judged, effects, sizes, count)
+        for i, task in enumerate(tasks):
+            judged = _Judge(study, clusters, tasks[task], targets[task], self, seed, to, processes, progress)
+            guides = [
+                _of_clusters(one[i], codes, sizes, ranks=way.units == "rank")
+                for one, way in zip(known, given, strict=True)
+            ]
+            order = np.argsort(np.bincount(codes, known[0][i]) / sizes, kind="stable")
+            order, losses = self._narrowed(judged, order, guides, count)
             ranks = np.empty(len(sizes))
             ranks[order] = np.arange(len(sizes)) / max(len(sizes) - 1, 1) - 0.5
             rows.append(ranks[codes])
@@ -130,37 +143,52 @@ class Narrowing:
         )
 
     def _narrowed(
-        self, judged: _Judge, effects: np.ndarray, sizes: np.ndarray, count: int
+        self,
+        judged: _Judge,
+        order: np.ndarray,
+        guides: Sequence[np.ndarray],
+        count: int,
     ) -> tuple[np.ndarray, list[float]]:
-        """All clusters, best first, and the mean loss of each round's policies."""
-        order = np.argsort(effects / sizes, kind="stable")
-        effects, losses = effects.copy(), []
+        """All clusters, best first, and the mean loss of each round's policies; the first of the guides is
+        replaced by what each round finds."""
+        effects, losses = guides[0].copy(), []
         for number in range(self.rounds):
             if count < _FEWEST:
                 break
             held = np.sort(order[:count])
             masks, outputs = judged(held, number)
             losses.append(float(outputs.mean()))
-            # all sets of a round are of one size, so an effect is that of taking one cluster for another
-            effects[held] = _fitted(masks, outputs, effects[held] - effects[held].mean())
+            near = [effects[held], judged.gradient(held, number), *(one[held] for one in guides[1:])]
+            effects[held] = _fitted(masks, outputs, near)
             order[:count] = held[np.argsort(effects[held], kind="stable")]
             count //= 2
         return order, losses
 
 
-def _fitted(masks: np.ndarray, outputs: np.ndarray, prior: np.ndarray) -> np.ndarray:
+def _fitted(masks: np.ndarray, outputs: np.ndarray, guides: Sequence[np.ndarray]) -> np.ndarray:
+    """Effects: all sets of a round are of one size, so each is that of taking one cluster for another."""
     design, y = masks.astype(np.float64), outputs[:, None]
-    if not prior.any():
-        return ridge(design, y).weight[0]
-    return guided_weights(design, y, [prior[None]])[0][0]
+    telling = [(one - one.mean())[None] for one in guides if np.ptp(one) > 0]
+    return guided_weights(design, y, telling)[0][0] if telling else ridge(design, y).weight[0]
+
+
+_APART = 1000  # between the seeds of the metagradients of two rounds
+
+
+def _of_clusters(row: np.ndarray, codes: np.ndarray, sizes: np.ndarray, *, ranks: bool) -> np.ndarray:
+    """What is said of each cluster: amounts add up over its steps, ranks do not."""
+    sums = np.bincount(codes, row)
+    return sums / sizes if ranks else sums
 
 
 @dataclass(frozen=True)
 class _Judge:
-    """Trains the policies of a round and tells the targets' mean loss of each."""
+    """What policies on some of the clusters say of these: the targets' mean loss of a round's policies, and
+    its metagradient."""
 
     study: Study
-    codes: np.ndarray
+    clusters: np.ndarray
+    ids: Sequence[Any]
     targets: Demonstrations
     plan: Narrowing
     seed: int
@@ -170,12 +198,12 @@ class _Judge:
 
     def __call__(self, held: np.ndarray, number: int) -> tuple[np.ndarray, np.ndarray]:
         """Masks over the clusters `held` ``(models, k)`` and losses ``(models,)``."""
-        rng = np.random.default_rng([self.seed, number, 0x4A110])
+        rng, codes = np.random.default_rng([self.seed, number, 0x4A110]), self.codes
         masks = np.zeros((self.plan.models, len(held)), dtype=bool)
         for mask in masks:
             mask[rng.choice(len(held), len(held) // 2, replace=False)] = True
         orders = [
-            Order(np.flatnonzero(np.isin(self.codes, held[mask])), int(rng.integers(2**31))) for mask in masks
+            Order(np.flatnonzero(np.isin(codes, held[mask])), int(rng.integers(2**31))) for mask in masks
         ]
         policies = train_policies(
             self.study,
@@ -193,3 +221,18 @@ class _Judge:
                 "lower the learning rate, or bound the loss's deviation from below."
             )
         return masks, losses
+
+    def gradient(self, held: np.ndarray, number: int) -> np.ndarray:
+        """The derivative by each of the clusters `held`, at a policy trained on all of them ``(k,)``."""
+        found = self.plan.injection.attribute(
+            self.study,
+            self.clusters,
+            self.ids,
+            seed=self.seed + _APART * number,
+            among=np.unique(self.clusters)[held],
+        )
+        return np.bincount(self.codes, found.weight[0])[held]
+
+    @property
+    def codes(self) -> np.ndarray:
+        return cluster_codes(self.study, self.clusters)[0]

@@ -10,9 +10,9 @@ simulation; a second comparison takes half of each batch from the five demonstra
 
 Estimates: ridge regression on random sets of whole episodes (one bank serves all tasks), the late-injection
 metagradient, the same regression guided by the metagradient and the ranks of two retrieval rules, and what
-that one ranks first narrowed by regressions on halves of it. Settings of the narrowing were chosen on four
-other tasks of the pool. Rules are compared at a tenth of the pool, and each at that one of three fractions
-whose policies lose least on the demonstrations to choose by.
+that one ranks first narrowed by guided regressions on halves of it. Settings of the narrowing were chosen on
+four other tasks of the pool. Rules are compared at a tenth of the pool, and each at that one of five
+fractions whose policies lose least on the demonstrations to choose by.
 Policies, retrainings, estimates and rollouts lie under runs/, so a run that was stopped goes on.
 
 Smaller than the paper: 24 tasks for 50 (with twelve, all data succeeded in a third of the rollouts of
@@ -112,7 +112,7 @@ FULL = {
     "episodes": 50,
     "horizon": 200,
     "fraction": 0.1,
-    "fractions": (0.005, 0.02, 0.1),  # of which each rule keeps its best in the tuned comparison
+    "fractions": (0.005, 0.01, 0.02, 0.05, 0.1),  # of which each rule keeps its best in the tuned comparison
     "narrowing": {
         "candidates": 0.1,
         "rounds": 4,

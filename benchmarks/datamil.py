@@ -452,12 +452,15 @@ def claims(result, found, tuned, again, tasks) -> None:
         )
     rival = best_other(tuned, tasks)
     for among, names, other, where in (
-        (tuned, estimates, rival, "each with its best fraction"),
-        (again, estimates[:1], rival, "the same with further seeds"),
-        (found, estimates[1:], best_other(found, tasks), f"all with {share}"),
+        ([tuned, again], estimates[:1], rival, "each with its best fraction, first and further seeds"),
+        ([tuned], estimates, rival, "each with its best fraction"),
+        ([again], estimates[:1], rival, "the same with further seeds"),
+        ([found], estimates[1:], best_other(found, tasks), f"all with {share}"),
     ):
         for name in names:
-            ahead = over_tasks(among, name, tasks) - over_tasks(among, other, tasks)
+            ahead = np.concatenate(
+                [over_tasks(one, name, tasks) - over_tasks(one, other, tasks) for one in among]
+            )
             mean, interval = mean_interval(ahead)
             result.claim(
                 f"{name} ahead of the best other rule ({other}), mean success over {len(tasks)} tasks, "

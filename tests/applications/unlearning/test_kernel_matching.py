@@ -26,7 +26,7 @@ def test_targets_are_reached_and_the_others_stay():
     models, scores = bases(subject), attribution(subject)
     goal = DatamodelDirect(attribution=scores, staying=0.0).predict(models, subject, FORGET)[:, :N]
     before = outputs(subject, models)[:, :N]
-    everything = {"attribution": scores, "staying": 0.0, "keeping": 1.0, "iterations": 100}
+    everything = {"attribution": scores, "staying": 0.0, "kept_share": 1.0, "iterations": 100}
     kernel = KernelMatching(**everything, steps=8, ridge=1e-4)
     found = outputs(subject, kernel.unlearn(models, subject, FORGET))[:, :N]
     assert (found - goal).square().mean() < 1e-3 * (before - goal).square().mean()
@@ -51,8 +51,10 @@ def test_what_is_kept_stays_where_it_is():
     loose = np.setdiff1d(request.retain, kept)
     before = outputs(subject, models)
     moves = []
-    for keeping in (0.0, 12 / 27):
-        method = KernelMatching(attribution=scores, staying=0.0, keeping=keeping, iterations=50, ridge=1e-3)
+    for kept_share in (0.0, 12 / 27):
+        method = KernelMatching(
+            attribution=scores, staying=0.0, kept_share=kept_share, iterations=50, ridge=1e-3
+        )
         found = outputs(subject, method.unlearn(models, subject, FORGET)) - before
         moves.append([float(found[:, at].square().mean()) for at in (kept, loose)])
     assert moves[1][0] < 0.05 * moves[0][0]
@@ -85,7 +87,7 @@ def test_entangled_examples_are_those_of_the_greatest_weights_either_way():
 
 def test_the_exact_oracle_of_ridge_regression_in_one_step():
     problem = unlearning_convex.ridge(n=60, d=5, forgotten=4, rare=0.1)
-    method = KernelMatching(attribution=problem.attribution(), keeping=1.0, ridge=1e-12)
+    method = KernelMatching(attribution=problem.attribution(), kept_share=1.0, ridge=1e-12)
     start = {"weight": torch.as_tensor(problem.whole)}
     found = method.unlearn([start], problem.study, problem.forget)
     assert unlearning_convex.distance(problem, found[0]["weight"].numpy()) < 1e-6
@@ -95,7 +97,7 @@ def test_cost():
     subject = study()
     one = KernelMatching(attribution=attribution(subject))
     two, all_kept, longer = (
-        replace(one, **change) for change in ({"steps": 2}, {"keeping": 1.0}, {"iterations": 30})
+        replace(one, **change) for change in ({"steps": 2}, {"kept_share": 1.0}, {"iterations": 30})
     )
     share = one.cost(subject, FORGET).share
     assert 0 < share < min(way.cost(subject, FORGET).share for way in (two, all_kept, longer))
@@ -103,7 +105,7 @@ def test_cost():
     assert one.cost(subject, FORGET).trained == 2 * (3 + 14)
     assert one.cost(subject, FORGET).before == pytest.approx(100 * 0.5)
     assert "attribution" not in repr(one)
-    assert set(one.describe()) >= {"ridge", "steps", "staying", "keeping", "iterations"}
+    assert set(one.describe()) >= {"ridge", "steps", "staying", "kept_share", "iterations"}
 
 
 @pytest.mark.parametrize(
@@ -113,8 +115,8 @@ def test_cost():
         ({"iterations": 0}, "iterations=0 must be at least 1"),
         ({"ridge": 0.0}, "ridge=0 above 0"),
         ({"ridge": np.nan}, "ridge=nan above 0"),
-        ({"keeping": 1.5}, "keeping must be a share from 0 to 1, received 1.5"),
-        ({"keeping": np.nan}, "keeping must be a share"),
+        ({"kept_share": 1.5}, "kept_share must be a share from 0 to 1, received 1.5"),
+        ({"kept_share": np.nan}, "kept_share must be a share"),
         ({"memory": 1000}, "34 outputs by .* weights .* memory allows 0.0; pass more or a smaller"),
         ({"staying": -1}, "staying must be a share"),
     ],

@@ -39,8 +39,8 @@ class KernelMatching(Edit):
     Parameters
     ----------
     attribution, staying : as in `DatamodelMatching`.
-    keeping : share of the examples that stay whose outputs are in the steps: those that the attribution ties
-        to the forget set most.
+    kept_share : share of the examples that stay whose outputs are in the steps: those that the attribution
+        ties to the forget set most.
     steps : Gauss-Newton steps, all with the gradients of the model as given. The first goes by the targets
         alone; each further one looks at the outputs again.
     iterations : of conjugate gradients in a step. More come nearer to the targets.
@@ -51,7 +51,7 @@ class KernelMatching(Edit):
 
     attribution: Attribution = field(repr=False, compare=False)
     staying: float = 1.0
-    keeping: float = 0.5
+    kept_share: float = 0.5
     steps: int = 1
     iterations: int = 15
     ridge: float = 0.1
@@ -66,8 +66,8 @@ class KernelMatching(Edit):
                 f"steps={self.steps} and iterations={self.iterations} must be at least 1, and "
                 f"ridge={self.ridge:g} above 0."
             )
-        if not 0 <= self.keeping <= 1:
-            raise InputError(f"keeping must be a share from 0 to 1, received {self.keeping}.")
+        if not 0 <= self.kept_share <= 1:
+            raise InputError(f"kept_share must be a share from 0 to 1, received {self.kept_share}.")
         check_logits(self.attribution, request.study)
         points, outputs, weights, _ = self._sizes(request.study, len(request.forget))
         size = 4 * points * outputs * weights
@@ -75,13 +75,13 @@ class KernelMatching(Edit):
             raise InputError(
                 f"the gradients of {points * outputs:,} outputs by {weights:,} weights take "
                 f"{size / 2**30:,.1f} GiB, but memory allows {self.memory / 2**30:,.1f}; pass more or a "
-                "smaller keeping, or use DatamodelMatching."
+                "smaller kept_share, or use DatamodelMatching."
             )
 
     def edit(self, tuner: Finetuner, state: State, request: Request, seeds: list[int]) -> State:
         """See `Edit.edit`; nothing is drawn at random."""
         study = request.study
-        kept = entangled(self.attribution, request, round(self.keeping * len(request.retain)))
+        kept = entangled(self.attribution, request, round(self.kept_share * len(request.retain)))
         points = np.concatenate([request.forget, kept])
         at = torch.as_tensor(points, device=tuner.device)
         logits = torch.as_tensor(
@@ -145,5 +145,5 @@ class KernelMatching(Edit):
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             trainer.model(trainer.queries.inputs(slice(0, 1)))
         forward = max(counter.get_total_flops() / 2, float(weights))
-        points = forgotten + round(self.keeping * (study.n - forgotten))
+        points = forgotten + round(self.kept_share * (study.n - forgotten))
         return points, study.class_count - 1, weights, forward

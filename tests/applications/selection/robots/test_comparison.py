@@ -12,6 +12,7 @@ from whence.applications.selection import Attributed, Random
 from whence.applications.selection.robots import (
     LateInjection,
     StateRetrieval,
+    Trials,
     compare_demonstrations,
     comparison,
     roll_out,
@@ -79,15 +80,34 @@ def test_a_tuned_fraction_is_that_of_the_lowest_loss_on_the_targets(tmp_path):
 
 def test_a_fraction_whose_policies_diverged_is_not_kept():
     keys = [("reach", "rule", 0.1), ("reach", "rule", 0.5)]
-    ids = cloned().target_ids.tolist()
-
-    class Policy:
-        def __init__(self, loss):
-            self.mean_loss = lambda demonstrations: loss
-
     for losses, best in (((np.nan, 2.0), keys[1]), ((2.0, np.nan), keys[0])):
-        policies = [Policy(loss) for loss in losses]
-        assert comparison._tuned(cloned(), {"reach": ids}, keys, policies) == {best}
+        assert comparison._best(keys, losses) == {best: 2.0}
+
+
+def test_a_fraction_can_be_tuned_by_trials_from_other_placements(plane, tmp_path, monkeypatch):
+    fractions, trials = (0.1, 0.5, 1.0), Trials(episodes=12, horizon=30)
+    seeds, rolled = [], roll_out
+
+    def counted(policies, tasks, **settings):
+        seeds.append((len(policies), settings["episodes"], settings["seed"]))
+        return rolled(policies, tasks, **settings)
+
+    monkeypatch.setattr(comparison, "roll_out", counted)
+    options = {"fractions": fractions, "horizon": 30, "to": tmp_path, "alpha": 0.25}
+    found = compared(tuned=trials, rollouts=True, episodes=20, **options)
+    assert [seed for *_, seed in seeds] == [trials.seed, comparison._PLACEMENTS]
+    # two seeds each of two rules at three fractions, of all data and of the target alone; then one fraction
+    assert [count[:2] for count in seeds] == [(16, 12), (8, 20)]
+    every = compared(rollouts=True, episodes=12, **options)
+    monkeypatch.setattr(comparison, "_PLACEMENTS", trials.seed)
+    tried = compared(rollouts=True, episodes=12, **options)
+    for name in ("metagradient", "random"):
+        arm = found.arm("reach", name)
+        rates = {f: tried.arm("reach", name, f).rates.mean() for f in fractions}
+        assert rates[arm.fraction] == max(rates.values()) == -arm.judged
+    assert all(arm.judged is None for arm in every.arms)
+    with pytest.raises(InputError, match=f"seed={trials.seed} of the trials has the placements that are"):
+        compared(tuned=trials, **options)
 
 
 def test_clusters_are_kept_whole():
@@ -189,5 +209,7 @@ def test_two_rules_of_one_name_are_refused():
 def test_impossible_rollouts_are_refused(options, words):
     with pytest.raises(InputError, match=words):
         roll_out([Still()], ["a"], **options)
+    with pytest.raises(InputError, match=words):
+        Trials(**options)
     with pytest.raises(InputError, match="one task for each policy"):
         roll_out([Still()], [])

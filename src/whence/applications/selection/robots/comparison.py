@@ -14,11 +14,13 @@ from whence.applications.selection.pool import Pool
 from whence.applications.selection.robots.clusters import cluster_codes, target_steps
 from whence.applications.selection.robots.finding import ALL, TARGET, Arm, DemonstrationFinding
 from whence.applications.selection.robots.policies import Order, Policy, train_policies
-from whence.applications.selection.robots.rollouts import roll_out
+from whence.applications.selection.robots.rollouts import Trials, roll_out
 from whence.errors import InputError
 from whence.provenance import versions
 from whence.study import Study
 from whence.study.robots import Demonstrations
+
+Key = tuple[str, str, float]  # task, rule, fraction
 
 
 def compare_demonstrations(
@@ -29,7 +31,7 @@ def compare_demonstrations(
     clusters: np.ndarray,
     tasks: Mapping[str, Sequence[Any]],
     fractions: Sequence[float] = (0.1,),
-    tuned: bool = False,
+    tuned: bool | Trials = False,
     seeds: int | Sequence[int] = 5,
     steps: int = 2000,
     alpha: float = 0.0,
@@ -54,8 +56,9 @@ def compare_demonstrations(
     clusters : cluster of each training example, chosen whole: `Demonstrations.clusters`.
     tasks : task -> ids of its targets: `target_groups`. Names of MetaWorld tasks where there are rollouts.
     fractions : shares of the clusters that are kept.
-    tuned : keep for each rule and task only that of the fractions whose policies lose least on the targets
-        that the choice is for; those are not trained on unless `alpha` mixes them in, so it must be 0.
+    tuned : keep for each rule and task only that of the fractions whose policies do best: by True those
+        that lose least on the targets that the choice is for, which `alpha` must not mix into training then;
+        by `Trials` those that succeed most often from other placements than the reported.
     seeds : training seeds of each policy, or how many; random rules choose anew for each.
     alpha : share of each batch that comes from the task's target demonstrations (co-training); 0 trains on
         the choice alone.
@@ -78,14 +81,18 @@ def compare_demonstrations(
         )
     if not numbers or not tasks or not fractions:
         raise InputError("name at least one seed, one task and one fraction.")
-    if tuned and alpha:
+    if isinstance(tuned, Trials) and tuned.seed == _PLACEMENTS:
         raise InputError(
-            f"alpha={alpha:g} trains on the targets, so their loss cannot tune the fraction; pass alpha=0 or "
-            "tuned=False."
+            f"seed={tuned.seed} of the trials has the placements that are reported on; pass another."
+        )
+    if tuned is True and alpha:
+        raise InputError(
+            f"alpha={alpha:g} trains on the targets, so their loss cannot tune the fraction; pass alpha=0, "
+            "Trials or tuned=False."
         )
     _check_report(study, report, tasks)
-    orders: dict[tuple[str, str, float], list[Order]] = {}
-    chosen: dict[tuple[str, str, float], np.ndarray] = {}
+    orders: dict[Key, list[Order]] = {}
+    chosen: dict[Key, np.ndarray] = {}
     everything, whole = np.arange(study.n), Pool(study, groups=clusters)
     for task, ids in tasks.items():
         pool = whole.only(ids, task)
@@ -104,6 +111,23 @@ def compare_demonstrations(
                     chosen.setdefault(key, kept)
     flat = [(key, order) for key, mine in orders.items() for order in mine]
     folder = None if to is None else Path(to)
+    keep = None if folder is None else folder / "rollouts"
+
+    def run(count: int, longest: int, seed: int, them: Sequence[Policy], keys: Sequence[Key]) -> list[float]:
+        """Success of each policy."""
+        names = [key[0] for key in keys]
+        found = roll_out(
+            them,
+            names,
+            episodes=count,
+            horizon=longest,
+            seed=seed,
+            to=keep,
+            processes=processes,
+            progress=progress,
+        )
+        return [one.rate for one in found]
+
     policies = train_policies(
         study,
         [order for _, order in flat],
@@ -112,25 +136,22 @@ def compare_demonstrations(
         processes=processes,
         progress=progress,
     )
+    best: dict[Key, float] = {}
     if tuned:
-        best = _tuned(study, tasks, [key for key, _ in flat], policies)
+        keys = [key for key, _ in flat]
+        if isinstance(tuned, Trials):
+            tried = run(tuned.episodes, tuned.horizon, tuned.seed, policies, keys)
+            best = _best(keys, [-rate for rate in tried])
+        else:
+            told = {task: target_steps(study, ids, task) for task, ids in tasks.items()}
+            best = _best(keys, [p.mean_loss(told[key[0]]) for p, key in zip(policies, keys, strict=True)])
         orders = {key: mine for key, mine in orders.items() if key in best}
         policies = [policy for policy, (key, _) in zip(policies, flat, strict=True) if key in best]
         flat = [pair for pair in flat if pair[0] in best]
     losses = [p.mean_loss(report.of_task(key[0])) for p, (key, _) in zip(policies, flat, strict=True)]
-    rates: list[float | None] = [None] * len(flat)
+    rates: Sequence[float | None] = [None] * len(flat)
     if rollouts:
-        runs = roll_out(
-            policies,
-            [key[0] for key, _ in flat],
-            episodes=episodes,
-            horizon=horizon,
-            seed=_PLACEMENTS,
-            to=None if folder is None else folder / "rollouts",
-            processes=processes,
-            progress=progress,
-        )
-        rates = [run.rate for run in runs]
+        rates = run(episodes, horizon, _PLACEMENTS, policies, [key for key, _ in flat])
     arms = []
     for task, name, fraction in orders:
         at = [i for i, (key, _) in enumerate(flat) if key == (task, name, fraction)]
@@ -143,6 +164,7 @@ def compare_demonstrations(
                 study.train_ids[kept],
                 np.array([losses[i] for i in at]),
                 np.array([rates[i] for i in at]) if rollouts else None,
+                best.get((task, name, fraction)),
             )
         )
     return DemonstrationFinding.of(
@@ -155,6 +177,7 @@ def compare_demonstrations(
             "steps": steps,
             "alpha": alpha,
             "tuned": list(fractions) if tuned else None,
+            "tuned_by": repr(tuned) if isinstance(tuned, Trials) else "loss" if tuned else None,
             "reduce": reduce,
             "episodes": episodes,
             "horizon": horizon,
@@ -166,23 +189,17 @@ def compare_demonstrations(
 _PLACEMENTS = 424_242  # seed of the placements of rollouts, far from those of demonstrations
 
 
-def _tuned(
-    study: Study,
-    tasks: Mapping[str, Sequence[Any]],
-    keys: Sequence[tuple[str, str, float]],
-    policies: Sequence[Policy],
-) -> set[tuple[str, str, float]]:
-    """Of each task and rule, the key with the lowest mean loss on the task's targets."""
-    targets = {task: target_steps(study, ids, task) for task, ids in tasks.items()}
-    losses: dict[tuple[str, str, float], list[float]] = {}
-    for key, policy in zip(keys, policies, strict=True):
-        losses.setdefault(key, []).append(policy.mean_loss(targets[key[0]]))
+def _best(keys: Sequence[Key], costs: Sequence[float]) -> dict[Key, float]:
+    """Of each task and rule, the key with the lowest mean cost over its policies, and that."""
+    by_key: dict[Key, list[float]] = {}
+    for key, cost in zip(keys, costs, strict=True):
+        by_key.setdefault(key, []).append(cost)
     best: dict[tuple[str, str], tuple[float, float]] = {}
-    for (task, name, fraction), values in losses.items():
+    for (task, name, fraction), values in by_key.items():
         # a policy that diverged speaks against its fraction
         found = float(np.nan_to_num(np.mean(values), nan=np.inf)), fraction
         best[task, name] = min(best.get((task, name), found), found)
-    return {(task, name, fraction) for (task, name), (_, fraction) in best.items()}
+    return {(task, name, fraction): cost for (task, name), (cost, fraction) in best.items()}
 
 
 def _check_report(study: Study, report: Demonstrations, tasks: Mapping[str, Sequence[Any]]) -> None:

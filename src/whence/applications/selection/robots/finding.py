@@ -31,6 +31,8 @@ class Arm:
     ids : of the chosen steps.
     losses : cloning loss on the report demonstrations, ``(seeds,)``. rates : share of rollouts that were
         solved, ``(seeds,)``, or None without rollouts.
+    judged : where the fraction is tuned, what it was kept for: the mean loss on the demonstrations to choose
+        by, or minus the share of trials that were solved; lower is better.
     """
 
     task: str
@@ -39,6 +41,7 @@ class Arm:
     ids: np.ndarray = field(repr=False)
     losses: np.ndarray
     rates: np.ndarray | None
+    judged: float | None = None
 
 
 @dataclass(frozen=True)

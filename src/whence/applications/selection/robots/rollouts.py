@@ -45,6 +45,23 @@ class Rollouts:
         return wilson(int(self.success.sum()), len(self.success))
 
 
+@dataclass(frozen=True)
+class Trials:
+    """Rollouts to choose by, from placements other than those that results are reported on.
+
+    Parameters
+    ----------
+    episodes, horizon, seed : see `roll_out`.
+    """
+
+    episodes: int = 10
+    horizon: int = LONGEST
+    seed: int = 515_151
+
+    def __post_init__(self) -> None:
+        _check(self.episodes, self.horizon)
+
+
 def roll_out(
     policies: Sequence[Any],
     tasks: Sequence[str],
@@ -78,12 +95,9 @@ def roll_out(
     """
     if len(policies) != len(tasks):
         raise InputError(f"name one task for each policy, received {len(tasks)} for {len(policies)}.")
-    if not 1 <= episodes <= GOALS:
-        raise InputError(f"episodes must be 1 to {GOALS}, the placements of a seed, received {episodes}.")
-    if not 1 <= horizon <= LONGEST or still < 2:
-        raise InputError(
-            f"horizon must be 1 to {LONGEST} and still at least 2, received {horizon} and {still}."
-        )
+    _check(episodes, horizon)
+    if still < 2:
+        raise InputError(f"still must be at least 2, received {still}.")
     folder = None if to is None else Path(to)
     if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -101,6 +115,13 @@ def roll_out(
     for i, result in zip(missing, spread(_roll_out, jobs, processes, "rolling out" if progress else None)):
         found[i] = result
     return [found[i] if i in found else _load(files[i], tasks[i]) for i in range(len(policies))]
+
+
+def _check(episodes: int, horizon: int) -> None:
+    if not 1 <= episodes <= GOALS:
+        raise InputError(f"episodes must be 1 to {GOALS}, the placements of a seed, received {episodes}.")
+    if not 1 <= horizon <= LONGEST:
+        raise InputError(f"horizon must be 1 to {LONGEST}, received {horizon}.")
 
 
 def _roll_out(job: tuple[Any, str, int, int, int, int, Path | None]) -> Rollouts:

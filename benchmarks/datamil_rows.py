@@ -120,7 +120,7 @@ def best_other(found, tasks) -> str:
     )
 
 
-def claims(result, found, tuned, again, tasks) -> None:
+def claims(result, found, tuned, again, tried, tasks) -> None:
     # where all data never succeeds, one success in all rollouts stands for it
     least = 1 / (result.settings["seeds"] * result.settings["episodes"])
     everything = rates(found, ALL, WALL)
@@ -134,17 +134,15 @@ def claims(result, found, tuned, again, tasks) -> None:
             at_least=3,
             interval=ratio_interval(chosen, everything, least),
         )
-    rival = best_other(tuned, tasks)
+    rival, by_trials = best_other(tuned, tasks), best_other(tried, tasks)
     for among, names, other, where in (
-        ([tuned, again], estimates[:1], rival, "each with its best fraction, first and further seeds"),
-        ([tuned], estimates, rival, "each with its best fraction"),
-        ([again], estimates[:1], rival, "the same with further seeds"),
-        ([found], estimates[1:], best_other(found, tasks), f"all with {share}"),
+        (tuned, estimates, rival, "each with the fraction of its lowest loss"),
+        (again, estimates[:1], rival, "the same with further seeds"),
+        (tried, estimates, by_trials, "each with the fraction of its most successful trials"),
+        (found, estimates[1:], best_other(found, tasks), f"all with {share}"),
     ):
         for name in names:
-            ahead = np.concatenate(
-                [over_tasks(one, name, tasks) - over_tasks(one, other, tasks) for one in among]
-            )
+            ahead = over_tasks(among, name, tasks) - over_tasks(among, other, tasks)
             mean, interval = mean_interval(ahead)
             result.claim(
                 f"{name} ahead of the best other rule ({other}), mean success over {len(tasks)} tasks, "

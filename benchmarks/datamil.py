@@ -38,6 +38,7 @@ from benchmarks.datamil_rows import (
     GUIDED,
     METAGRADIENT,
     NARROWED,
+    ORACLE,
     REGRESSION,
     WALL,
     best_other,
@@ -241,6 +242,11 @@ def measure(settings: dict) -> Result:
     tried = compare(
         selectors, tasks=groups, fractions=settings["fractions"], tuned=Trials(**settings["tried"])
     )
+    oracle = compare(
+        [Attributed.given(own_experts(study, prior, tasks), ORACLE)],
+        tasks=groups,
+        fractions=(settings["expert"] / prior.episodes,),
+    )
     curve = compare([estimates[1], Random()], tasks={WALL: groups[WALL]}, fractions=settings["curve"])
     cotrained = compare(
         selectors, tasks=groups, fractions=(settings["fraction"],), alpha=settings["cotraining"]
@@ -257,10 +263,12 @@ def measure(settings: dict) -> Result:
     rows_of_success(result, tuned, tasks, "success_tuned")
     rows_of_success(result, again, tasks, "success_tuned_again")
     rows_of_success(result, tried, tasks, "success_tried")
+    rows_of_success(result, oracle, tasks, "success_oracle")
     rows_of_success(result, cotrained, tasks, "success_cotrained")
     rows_of_loss(result, found, tasks)
     rows_of_choices(result, found, prior, tasks)
     rows_of_choices(result, tuned, prior, tasks, "tuned_choice_of")
+    rows_of_choices(result, tried, prior, tasks, "tried_choice_of")
     rows_of_rounds(result, narrowed)
     rows_of_curve(result, curve)
     rows_of_estimates(
@@ -306,6 +314,18 @@ def demonstrations(folder, settings) -> tuple[Demonstrations, Demonstrations, De
         for start in (0, count)
     ]
     return prior, *halves
+
+
+def own_experts(study, prior, tasks) -> whence.Attribution:
+    """What nobody is told: first the episodes of the task by the expert."""
+    good = (prior.tasks == np.array(tasks)[:, None]) & (prior.sources == "expert")
+    return whence.Attribution(
+        -good[:, prior.episode_of].astype(np.float32),
+        target_ids=tasks,
+        train_ids=study.train_ids,
+        output="loss",
+        method=ORACLE,
+    )
 
 
 def by_regression(study, clusters, groups, folder, settings):

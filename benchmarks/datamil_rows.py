@@ -13,6 +13,7 @@ WALL = "pick-place-wall-v3"
 HEURISTICS = ("state retrieval", "action retrieval", "BehaviorRetrieval", "subsequence DTW")
 REGRESSION, METAGRADIENT, GUIDED = "DataMIL, regression", "DataMIL, metagradient", "DataMIL, guided"
 NARROWED = "DataMIL, narrowed"
+ORACLE = "the task's expert episodes alone"
 
 
 def rows_of_success(result, found, tasks, kind="success") -> None:

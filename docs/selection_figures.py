@@ -108,6 +108,18 @@ def datamil_page(text, result):
     words += _successes(rows, "success_tried", tasks, kept=True)
     words += [
         "",
+        f"What knowing the {settings['expert']} expert episodes of the task would give:",
+        "",
+        f"| chosen by | mean | {' | '.join(tasks)} |",
+        "|---" * (len(tasks) + 2) + "|",
+    ]
+    words += _successes(
+        [row for row in rows if row.get("success_oracle") not in ("all data", "target only")],
+        "success_oracle",
+        tasks,
+    )
+    words += [
+        "",
         f"The same where {settings['cotraining']:.0%} of each batch are the {settings['demonstrations']} "
         "demonstrations (co-training), all with "
         f"{settings['fraction']:.0%}:",

@@ -176,6 +176,14 @@ def test_policies_are_rolled_out_and_the_surrogate_is_judged(plane):
     assert "of rollouts" in found.statement and found.chart.kind == "bars"
 
 
+@pytest.mark.parametrize("options", [{"rollouts": True}, {"tuned": Trials()}])
+def test_without_a_simulator_nothing_is_trained(options, monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "metaworld", None)
+    monkeypatch.setattr(comparison, "train_policies", None)
+    with pytest.raises(InputError, match=r"pip install 'whence\[robot\]'"):
+        compared(**options)
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

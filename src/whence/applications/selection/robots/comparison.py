@@ -14,7 +14,7 @@ from whence.applications.selection.pool import Pool
 from whence.applications.selection.robots.clusters import cluster_codes, target_steps
 from whence.applications.selection.robots.finding import ALL, TARGET, Arm, DemonstrationFinding
 from whence.applications.selection.robots.policies import Order, Policy, train_policies
-from whence.applications.selection.robots.rollouts import Trials, roll_out
+from whence.applications.selection.robots.rollouts import Trials, check_simulator, roll_out
 from whence.errors import InputError
 from whence.provenance import versions
 from whence.study import Study
@@ -70,7 +70,8 @@ def compare_demonstrations(
     Raises
     ------
     InputError : a task without targets or without report demonstrations, report demonstrations that are
-        targets or candidates too, observations or actions of another size, two selectors of one name.
+        targets or candidates too, observations or actions of another size, two selectors of one name, trials
+        from the reported placements, rollouts without MetaWorld.
     """
     numbers = list(range(seeds)) if isinstance(seeds, int) else [int(seed) for seed in seeds]
     codes, _ = cluster_codes(study, clusters)
@@ -90,6 +91,8 @@ def compare_demonstrations(
             f"alpha={alpha:g} trains on the targets, so their loss cannot tune the fraction; pass alpha=0, "
             "Trials or tuned=False."
         )
+    if to is None and (rollouts or isinstance(tuned, Trials)):
+        check_simulator()  # before hours of training that nothing would keep
     _check_report(study, report, tasks)
     orders: dict[Key, list[Order]] = {}
     chosen: dict[Key, np.ndarray] = {}

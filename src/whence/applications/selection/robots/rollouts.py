@@ -107,7 +107,7 @@ def roll_out(
     ]
     missing = [i for i, file in enumerate(files) if file is None or not file.exists()]
     if missing:
-        installed()
+        check_simulator()
     # by task, so that a process builds few simulators
     missing.sort(key=lambda i: tasks[i])
     jobs = [(policies[i], tasks[i], episodes, horizon, still, seed, files[i]) for i in missing]
@@ -115,6 +115,11 @@ def roll_out(
     for i, result in zip(missing, spread(_roll_out, jobs, processes, "rolling out" if progress else None)):
         found[i] = result
     return [found[i] if i in found else _load(files[i], tasks[i]) for i in range(len(policies))]
+
+
+def check_simulator() -> None:
+    """Raise `InputError` where there is no MetaWorld to roll out in."""
+    installed()
 
 
 def _check(episodes: int, horizon: int) -> None:

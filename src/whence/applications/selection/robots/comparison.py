@@ -86,7 +86,7 @@ def compare_demonstrations(
         raise InputError(
             f"seed={tuned.seed} of the trials has the placements that are reported on; pass another."
         )
-    if tuned is True and alpha:
+    if tuned and alpha and not isinstance(tuned, Trials):
         raise InputError(
             f"alpha={alpha:g} trains on the targets, so their loss cannot tune the fraction; pass alpha=0, "
             "Trials or tuned=False."

@@ -148,6 +148,22 @@ def test_rules_and_metagradients_guide_every_round(monkeypatch):
     assert asked == [(0, list(range(count)))]
 
 
+def test_it_starts_from_what_is_best_by_the_outputs_own_sign(monkeypatch):
+    study, clusters = cloned(), pool().clusters()
+    count = clusters.max() + 1
+    train, seen = planted(monkeypatch, lambda there: float(sum(there)))
+    train.clusters = clusters
+    plan = Narrowing(candidates=8 / count, rounds=1, models=20, steps=1, injection=SHORT)
+    best = first_of(np.arange(count) * np.bincount(clusters) * 1.0, clusters, study)
+    for output, sign in (("loss", 1), ("margin", -1)):
+        start = Attribution(
+            sign * best.weight, target_ids=["all"], train_ids=study.train_ids, output=output, method=output
+        )
+        found = plan.attribute(study, clusters, {"all": study.target_ids}, start, prior=best, **QUIET)
+        assert set().union(*seen.pop()) == set(range(8))
+        assert found.provenance["first"] == output and found.provenance["prior"] == ["planted"]
+
+
 def test_policies_that_diverge_are_told(monkeypatch):
     study, clusters = cloned(), pool().clusters()
     train, _ = planted(monkeypatch, lambda there: float("nan") if 0 in there else 1.0)

@@ -88,8 +88,8 @@ class LateInjection:
         held = known if among is None else np.unique(among)
         if not len(held):
             raise InputError("among is empty; name at least one cluster by its id.")
-        unknown = np.setdiff1d(held, known)
-        if len(unknown):
+        unknown = np.setdiff1d(held, known).tolist()
+        if unknown:
             raise InputError(f"among names {unknown[0]!r}, which is no cluster's id.")
         pool = included = np.isin(known, held)
         losses = []

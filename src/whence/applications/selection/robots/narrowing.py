@@ -22,7 +22,7 @@ from whence.applications.selection.robots.policies import Order, check_cloning, 
 from whence.applications.selection.robots.regression import guided_weights
 from whence.attribution import Attribution
 from whence.errors import InputError
-from whence.methods.guided import aligned
+from whence.methods.guided import aligned, as_priors
 from whence.methods.regression import ridge
 from whence.provenance import versions
 from whence.study import Study
@@ -72,7 +72,7 @@ class Narrowing:
         tasks: Mapping[str, Sequence[Any]],
         first: Attribution,
         *,
-        prior: Attribution | Sequence[Attribution] = (),
+        prior: Attribution | Sequence[Attribution] | None = None,
         seed: int = 0,
         to: str | Path | None = None,
         processes: int = 1,
@@ -88,7 +88,8 @@ class Narrowing:
         study : see `whence.study.robots.cloning_study`.
         clusters : cluster id of each training example, ``(n,)``.
         tasks : name -> target ids whose mean loss is meant.
-        first : an attribution of the loss with a row for each task, as of `cluster_regression`.
+        first : an attribution with a row for each task, as of `cluster_regression`; of an output of which
+            less is better (a loss) or more, as it says.
         prior : further cheap attributions with a row for each task that guide every round, say of retrieval
             rules by `rule_prior`; scale and sign do not matter.
         to : a folder for the policies; what is there is not trained again.
@@ -109,7 +110,7 @@ class Narrowing:
             )
         if not tasks:
             raise InputError("tasks is empty; name at least one task and its targets.")
-        given = [first, *([prior] if isinstance(prior, Attribution) else prior)]
+        given = [first, *([] if prior is None else as_priors(prior))]
         known = [aligned(one, list(tasks), study.train_ids.tolist(), "task").numpy() for one in given]
         targets = {task: target_steps(study, ids, task) for task, ids in tasks.items()}
         rows, told = [], {}
@@ -119,7 +120,8 @@ class Narrowing:
                 _of_clusters(one[i], codes, sizes, ranks=way.units == "rank")
                 for one, way in zip(known, given, strict=True)
             ]
-            order = np.argsort(np.bincount(codes, known[0][i]) / sizes, kind="stable")
+            sign = 1 if first.lower_is_better else -1
+            order = np.argsort(sign * np.bincount(codes, known[0][i]) / sizes, kind="stable")
             order, losses = self._narrowed(judged, order, guides, count)
             ranks = np.empty(len(sizes))
             ranks[order] = np.arange(len(sizes)) / max(len(sizes) - 1, 1) - 0.5
@@ -138,6 +140,7 @@ class Narrowing:
                 "versions": versions(),
                 "seed": seed,
                 "first": first.method,
+                "prior": [one.method for one in given[1:]],
                 "losses": told,
             },
         )

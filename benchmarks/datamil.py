@@ -35,6 +35,7 @@ import numpy as np
 
 import whence
 from benchmarks.datamil_rows import (
+    DESCENDED,
     GUIDED,
     METAGRADIENT,
     NARROWED,
@@ -57,6 +58,7 @@ from whence.applications.selection.robots import (
     ActionRetrieval,
     BehaviorRetrieval,
     LateInjection,
+    MetagradientDescent,
     Narrowing,
     StateRetrieval,
     SubsequenceMatching,
@@ -136,7 +138,8 @@ FULL = {
         "injection": {"trials": 8, "steps": 400, "at": 330, "share": 1.0, "feedback": 0.0},
     },
     "curve": (0.02, 0.05, 0.1, 0.2, 0.5),
-    "cotraining": 0.5,  # share of each batch from the five demonstrations, in the second comparison
+    "cotraining": {"alpha": 0.5, "steps": 4000},  # share of each batch from the five demonstrations
+    "descent": {"rounds": 16, "trials": 3, "steps": 400, "at": 330, "swapped": 0.15},
     "seed": 0,
 }
 QUICK = FULL | {
@@ -171,6 +174,8 @@ QUICK = FULL | {
         "injection": {"trials": 2, "steps": 60, "at": 50, "share": 1.0, "feedback": 0.0},
     },
     "curve": (0.2, 0.5),
+    "cotraining": {"alpha": 0.5, "steps": 300},
+    "descent": {"rounds": 2, "trials": 1, "steps": 60, "at": 50, "swapped": 0.2},
 }
 LOSS = TanhGaussian(lowest=-1.0, margin=1e-2)
 
@@ -207,6 +212,16 @@ def measure(settings: dict) -> Result:
         prior=rules,
         seed=settings["seed"],
         to=folder / "narrowing",
+        processes=usable_cores(),
+    )
+    descended = MetagradientDescent(settings["fraction"], **settings["descent"]).attribute(
+        study,
+        clusters,
+        groups,
+        guided,
+        target_episodes=score.episode_of,
+        seed=settings["seed"],
+        to=folder / "descent",
         processes=usable_cores(),
     )
     estimates = [
@@ -249,7 +264,10 @@ def measure(settings: dict) -> Result:
     )
     curve = compare([estimates[1], Random()], tasks={WALL: groups[WALL]}, fractions=settings["curve"])
     cotrained = compare(
-        selectors, tasks=groups, fractions=(settings["fraction"],), alpha=settings["cotraining"]
+        [Attributed.given(descended, DESCENDED), *selectors],
+        tasks=groups,
+        fractions=(settings["fraction"],),
+        **settings["cotraining"],
     )
     told = settings | {
         "pool_episodes": prior.episodes,
@@ -269,14 +287,16 @@ def measure(settings: dict) -> Result:
     rows_of_choices(result, found, prior, tasks)
     rows_of_choices(result, tuned, prior, tasks, "tuned_choice_of")
     rows_of_choices(result, tried, prior, tasks, "tried_choice_of")
-    rows_of_rounds(result, narrowed)
+    rows_of_choices(result, cotrained, prior, tasks, "cotrained_choice_of")
+    rows_of_rounds(result, narrowed, "narrowing")
+    rows_of_rounds(result, descended, "descent")
     rows_of_curve(result, curve)
     rows_of_estimates(
         result, regression, metagradient, guided, clusters, tasks, regression_seconds, metagradient_seconds
     )
     for task in tasks:
         result.row(surrogate=task, rank_correlation_of_minus_loss_with_success=found.rank_correlation[task])
-    claims(result, found, tuned, again, tried, tasks)
+    claims(result, found, tuned, again, tried, cotrained, tasks)
     return result
 
 

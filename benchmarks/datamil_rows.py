@@ -12,7 +12,7 @@ from whence.evaluate.intervals import mean_interval
 WALL = "pick-place-wall-v3"
 HEURISTICS = ("state retrieval", "action retrieval", "BehaviorRetrieval", "subsequence DTW")
 REGRESSION, METAGRADIENT, GUIDED = "DataMIL, regression", "DataMIL, metagradient", "DataMIL, guided"
-NARROWED = "DataMIL, narrowed"
+NARROWED, DESCENDED = "DataMIL, narrowed", "DataMIL, descended"
 ORACLE = "the task's expert episodes alone"
 
 
@@ -75,10 +75,10 @@ def rows_of_curve(result, curve) -> None:
             )
 
 
-def rows_of_rounds(result, narrowed) -> None:
-    """The targets' mean loss of the policies of each round: falls as long as narrowing helps."""
-    for task, losses in narrowed.provenance["losses"].items():
-        result.row(narrowing=task, **{f"round_{i + 1}": loss for i, loss in enumerate(losses)})
+def rows_of_rounds(result, found, kind) -> None:
+    """The targets' mean loss of the policies of each round: falls as long as looking again helps."""
+    for task, losses in found.provenance["losses"].items():
+        result.row(**{kind: task}, **{f"round_{i + 1}": loss for i, loss in enumerate(losses)})
 
 
 def rows_of_estimates(result, regression, metagradient, guided, clusters, tasks, seconds, each) -> None:
@@ -121,7 +121,7 @@ def best_other(found, tasks) -> str:
     )
 
 
-def claims(result, found, tuned, again, tried, tasks) -> None:
+def claims(result, found, tuned, again, tried, cotrained, tasks) -> None:
     # where all data never succeeds, one success in all rollouts stands for it
     least = 1 / (result.settings["seeds"] * result.settings["episodes"])
     everything = rates(found, ALL, WALL)
@@ -136,7 +136,9 @@ def claims(result, found, tuned, again, tried, tasks) -> None:
             interval=ratio_interval(chosen, everything, least),
         )
     rival, by_trials = best_other(tuned, tasks), best_other(tried, tasks)
+    mixed = f"all with {share}, co-trained with the demonstrations"
     for among, names, other, where in (
+        (cotrained, (DESCENDED, *estimates[1:]), best_other(cotrained, tasks), mixed),
         (tuned, estimates, rival, "each with the fraction of its lowest loss"),
         (again, estimates[:1], rival, "the same with further seeds"),
         (tried, estimates, by_trials, "each with the fraction of its most successful trials"),

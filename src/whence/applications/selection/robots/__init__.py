@@ -5,6 +5,7 @@ Dass, Khaddaj, Engstrom, Madry, Ilyas, Martin-Martin 2026 (arXiv 2505.09603).
 
 from whence.applications.selection.robots.behavior_retrieval import BehaviorRetrieval
 from whence.applications.selection.robots.comparison import compare_demonstrations
+from whence.applications.selection.robots.descent import MetagradientDescent
 from whence.applications.selection.robots.finding import Arm, DemonstrationFinding
 from whence.applications.selection.robots.late_injection import LateInjection
 from whence.applications.selection.robots.narrowing import Narrowing
@@ -20,6 +21,7 @@ __all__ = [
     "BehaviorRetrieval",
     "DemonstrationFinding",
     "LateInjection",
+    "MetagradientDescent",
     "Narrowing",
     "Order",
     "Policy",

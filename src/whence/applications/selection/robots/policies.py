@@ -119,7 +119,7 @@ def train_policies(
     loss = check_cloning(study)
     if steps < 1 or stack < 1:
         raise InputError(f"steps={steps} and stack={stack} must be at least 1.")
-    joined = _joined(study)
+    both = joined(study)
     keys = [_key(study, order, steps) for order in orders]
     folder = None if to is None else Path(to)
     if folder is not None:
@@ -132,7 +132,7 @@ def train_policies(
     wanted = list(dict.fromkeys(key for key in keys if key not in known))
     by_key = dict(zip(keys, orders, strict=True))
     parts = [wanted[start : start + stack] for start in range(0, len(wanted), stack)]
-    jobs = [(joined, study.n, [by_key[key] for key in part], steps, part, folder) for part in parts]
+    jobs = [(both, study.n, [by_key[key] for key in part], steps, part, folder) for part in parts]
     made: dict[str, dict[str, torch.Tensor]] = {}
     for part, weights in zip(
         parts, spread(_train, jobs, processes, "training policies" if progress else None)
@@ -152,19 +152,19 @@ def check_cloning(study: Study) -> TanhGaussian:
     return loss
 
 
-def _joined(study: Study) -> Study:
+def joined(study: Study) -> Study:
     """The study with its targets behind its training examples, so that batches may name both."""
-    joined = copy.copy(study)
-    joined.__dict__.pop("fingerprint", None)
+    both = copy.copy(study)
+    both.__dict__.pop("fingerprint", None)
     train, targets = study.train, study.targets
-    joined.train = replace(
+    both.train = replace(
         train,
         count=len(train) + len(targets),
         inputs=np.concatenate([train.inputs, targets.inputs]),
         values=np.concatenate([np.asarray(train.values), np.asarray(targets.values)]),
     )
-    joined.n = len(joined.train)
-    return joined
+    both.n = len(both.train)
+    return both
 
 
 def _key(study: Study, order: Order, steps: int) -> str:

@@ -68,13 +68,25 @@ def datamil_page(text, result):
     rows, settings = result["rows"], result["settings"]
     tasks = [task.removesuffix("-v3") for task in settings["targets"]]
     count = len(settings["targets"]) + len(settings["others"])
+    mixed, descent = settings["cotraining"], settings["descent"]
     words = [
         f"{settings['pool_episodes']:,} episodes of {count} MetaWorld tasks, "
         f"{settings['expert_share']:.0%} of them by the expert, the others noisy, for a wrong goal, stopped "
         f"early or at random; {settings['demonstrations']} expert demonstrations of a task to choose by, as "
         f"many others to report the loss on. Success over {settings['seeds']} seeds of "
-        f"{settings['episodes']} rollouts each, with 95 % intervals over seeds, "
-        f"{settings['fraction']:.0%} of the pool kept:",
+        f"{settings['episodes']} rollouts each, with 95 % intervals over seeds.",
+        "",
+        f"{settings['fraction']:.0%} of the pool kept, co-trained: {mixed['alpha']:.0%} of each batch are "
+        f"the {settings['demonstrations']} demonstrations, {mixed['steps']:,} steps. The descent takes the "
+        f"guided choice through {descent['rounds']} rounds of {descent['trials']} policies of "
+        f"{descent['steps']} steps:",
+        "",
+        f"| chosen by | mean | {' | '.join(tasks)} |",
+        "|---" * (len(tasks) + 2) + "|",
+        *_successes(rows, "success_cotrained", tasks),
+        "",
+        f"{settings['fraction']:.0%} of the pool kept and trained on alone, {settings['final_steps']:,} "
+        "steps here and in all that follows:",
         "",
         f"| chosen by | mean | {' | '.join(tasks)} |",
         "|---" * (len(tasks) + 2) + "|",
@@ -118,16 +130,6 @@ def datamil_page(text, result):
         "success_oracle",
         tasks,
     )
-    words += [
-        "",
-        f"The same where {settings['cotraining']:.0%} of each batch are the {settings['demonstrations']} "
-        "demonstrations (co-training), all with "
-        f"{settings['fraction']:.0%}:",
-        "",
-        f"| chosen by | mean | {' | '.join(tasks)} |",
-        "|---" * (len(tasks) + 2) + "|",
-    ]
-    words += _successes(rows, "success_cotrained", tasks)
     curve = [row for row in rows if "curve" in row]
     fractions = list(dict.fromkeys(row["kept"] for row in curve))
     words += [

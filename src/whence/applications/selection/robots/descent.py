@@ -56,7 +56,6 @@ class MetagradientDescent:
     at: int = 330
     swapped: float = 0.15
     alpha: float = 0.5
-    memory: int = 2**31
 
     def __post_init__(self) -> None:
         if not (0 < self.fraction < 1 and 0 < self.swapped <= 1):
@@ -192,7 +191,7 @@ class _Job:
             "codes": self.codes,
             "positions": self.positions,
             "episodes": "all" if self.episodes is None else self.episodes,
-            "first": self.first,
+            "first": np.sort(self.first),
             "seed": self.seed,
         }
         return Path(self.to) / f"descent-{fingerprint(parts)[:20]}.npz"
@@ -240,7 +239,7 @@ def _slope(job: _Job, chosen: np.ndarray, number: int) -> tuple[np.ndarray, floa
             at=plan.at,
             seed=int(rng.integers(2**31)),
         )
-        found = run.differentiate("loss", [judges.tolist()], plan.memory)
+        found = run.differentiate("loss", [judges.tolist()])
         by_step = found.gradient[0][:n]
         if not np.isfinite(by_step).all():
             raise InputError(

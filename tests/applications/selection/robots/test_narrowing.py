@@ -91,7 +91,7 @@ def test_ranks_and_those_that_were_never_looked_at(monkeypatch):
     assert found.lower_is_better and not found.calibrated and "planted" in found.method
 
 
-def test_real_policies_prefer_good_episodes_and_resume(tmp_path):
+def test_real_policies_prefer_good_episodes_and_resume(tmp_path, monkeypatch):
     study, clusters = cloned(), pool().clusters()
     tasks = {"all": study.target_ids.tolist()}
     blind = first_of(np.random.default_rng(3).normal(size=clusters.max() + 1), clusters, study)
@@ -100,7 +100,9 @@ def test_real_policies_prefer_good_episodes_and_resume(tmp_path):
     order = np.argsort([found.weight[0][clusters == c][0] for c in range(clusters.max() + 1)])
     assert np.mean(order[:GOOD] < GOOD) >= 0.75
     made = {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
-    again = plan.attribute(study, clusters, tasks, blind, to=tmp_path, **QUIET)
+    with monkeypatch.context() as only_kept:
+        only_kept.delattr(LateInjection, "attribute")  # metagradients are kept as policies are
+        again = plan.attribute(study, clusters, tasks, blind, to=tmp_path, **QUIET)
     assert np.array_equal(again.weight, found.weight)
     assert {path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()} == made
     other = plan.attribute(study, clusters, tasks, blind, seed=1, **QUIET)

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from whence.applications.selection.robots.clusters import cluster_codes, target_steps
+from whence.applications.selection.robots.clusters import cluster_codes, target_positions, target_steps
 from whence.applications.selection.robots.late_injection import LateInjection
 from whence.applications.selection.robots.policies import Order, check_cloning, train_policies
 from whence.applications.selection.robots.regression import guided_weights
@@ -24,7 +24,7 @@ from whence.attribution import Attribution
 from whence.errors import InputError
 from whence.methods.guided import aligned, as_priors
 from whence.methods.regression import ridge
-from whence.provenance import versions
+from whence.provenance import fingerprint, versions
 from whence.study import Study
 from whence.study.robots import Demonstrations
 
@@ -92,7 +92,7 @@ class Narrowing:
             less is better (a loss) or more, as it says.
         prior : further cheap attributions with a row for each task that guide every round, say of retrieval
             rules by `rule_prior`; scale and sign do not matter.
-        to : a folder for the policies; what is there is not trained again.
+        to : a folder for the policies and metagradients; what is there is not made again.
         processes : that train at once.
 
         Raises
@@ -227,6 +227,17 @@ class _Judge:
 
     def gradient(self, held: np.ndarray, number: int) -> np.ndarray:
         """The derivative by each of the clusters `held`, at a policy trained on all of them ``(k,)``."""
+        parts = {
+            "study": self.study.fingerprint,
+            "codes": self.codes,
+            "held": held,
+            "targets": np.asarray(target_positions(self.study, self.ids)),
+            "injection": repr(self.plan.injection),
+            "seed": self.seed + _APART * number,
+        }
+        path = None if self.to is None else Path(self.to) / f"gradient-{fingerprint(parts)[:20]}.npy"
+        if path is not None and path.exists():
+            return np.load(path, allow_pickle=False)
         found = self.plan.injection.attribute(
             self.study,
             self.clusters,
@@ -234,7 +245,12 @@ class _Judge:
             seed=self.seed + _APART * number,
             among=np.unique(self.clusters)[held],
         )
-        return np.bincount(self.codes, found.weight[0])[held]
+        gradient = np.bincount(self.codes, found.weight[0])[held]
+        if path is not None:
+            unfinished = path.with_suffix(".part.npy")
+            np.save(unfinished, gradient)
+            unfinished.rename(path)
+        return gradient
 
     @property
     def codes(self) -> np.ndarray:

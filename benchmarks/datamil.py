@@ -32,6 +32,7 @@ import time
 from functools import partial
 
 import numpy as np
+import torch
 
 import whence
 from benchmarks.datamil_rows import (
@@ -197,8 +198,9 @@ def measure(settings: dict) -> Result:
     )
     study = cloning_study(prior, score, recipe, "MetaWorld, chosen demonstrations")
     clusters, groups = prior.clusters(), target_groups(score)
-    regression, bank, regression_seconds = by_regression(study, clusters, groups, folder, settings)
-    metagradient, metagradient_seconds = by_injection(study, clusters, groups, folder, settings)
+    regression, bank = by_regression(study, clusters, groups, folder, settings)
+    metagradient = by_injection(study, clusters, groups, folder, settings)
+    seconds = processor_seconds(study, bank, clusters, next(iter(groups.values())), settings)
     episodes = {"episodes": prior.episode_of, "target_episodes": score.episode_of}
     action, matching = ActionRetrieval(**episodes), SubsequenceMatching(**episodes)
     rules = [rule_prior(rule, study, groups) for rule in (action, matching)]
@@ -269,6 +271,10 @@ def measure(settings: dict) -> Result:
         fractions=(settings["fraction"],),
         **settings["cotraining"],
     )
+    least = settings["fractions"][0]
+    few = compare(
+        [estimates[1], estimates[3], matching], tasks=groups, fractions=(least,), **settings["cotraining"]
+    )
     told = settings | {
         "pool_episodes": prior.episodes,
         "pool_steps": prior.steps,
@@ -283,6 +289,7 @@ def measure(settings: dict) -> Result:
     rows_of_success(result, tried, tasks, "success_tried")
     rows_of_success(result, oracle, tasks, "success_oracle")
     rows_of_success(result, cotrained, tasks, "success_cotrained")
+    rows_of_success(result, few, tasks, "success_cotrained_on_few")
     rows_of_loss(result, found, tasks)
     rows_of_choices(result, found, prior, tasks)
     rows_of_choices(result, tuned, prior, tasks, "tuned_choice_of")
@@ -291,9 +298,7 @@ def measure(settings: dict) -> Result:
     rows_of_rounds(result, narrowed, "narrowing")
     rows_of_rounds(result, descended, "descent")
     rows_of_curve(result, curve)
-    rows_of_estimates(
-        result, regression, metagradient, guided, clusters, tasks, regression_seconds, metagradient_seconds
-    )
+    rows_of_estimates(result, regression, metagradient, guided, clusters, tasks, *seconds)
     for task in tasks:
         result.row(surrogate=task, rank_correlation_of_minus_loss_with_success=found.rank_correlation[task])
     claims(result, found, tuned, again, tried, cotrained, tasks)
@@ -349,7 +354,7 @@ def own_experts(study, prior, tasks) -> whence.Attribution:
 
 
 def by_regression(study, clusters, groups, folder, settings):
-    """Attribution, bank and the seconds of its retrainings."""
+    """Attribution and bank."""
     subsets = whence.Subsets.grouped(clusters, settings["keep"], settings["seed"])
     plan = whence.Plan(subsets, seed=settings["seed"])
     # One at a time, whatever a machine would choose: the cost is compared with that of metagradients.
@@ -357,37 +362,51 @@ def by_regression(study, clusters, groups, folder, settings):
     bank = whence.retrain(
         study, settings["models"], subsets=subsets, to=folder / "bank.zarr", seed=settings["seed"]
     )
-    return cluster_regression(bank, clusters, groups), bank, processor_seconds(study, bank)
-
-
-def processor_seconds(study, bank) -> float:
-    """Of all retrainings of a bank, from those of one stack: other programs do not count."""
-    trainer = study.trainer("cpu", bank.engine)
-    masks = bank.masks()[: max(4, trainer.stack)]
-    for _ in range(2):  # the first round sets up what later ones share
-        start = time.process_time()
-        list(trainer.train(masks, np.arange(len(masks))))
-    return (time.process_time() - start) / len(masks) * bank.rows_committed
+    return cluster_regression(bank, clusters, groups), bank
 
 
 def by_injection(study, clusters, groups, folder, settings):
-    """Attribution with a row for each task, and the seconds that each took."""
+    """Attribution with a row for each task."""
     estimate = LateInjection(settings["trials"], settings["steps"], settings["injected_at"])
     kept = folder / f"estimates-{settings['trials']}-{settings['steps']}-{study.fingerprint[:8]}"
     jobs = [(study, clusters, ids, task, estimate, settings["seed"], kept) for task, ids in groups.items()]
     found = list(spread(_inject, jobs, usable_cores(), "metagradients"))
-    weights = np.concatenate([scores.data["weight"].values for scores, _ in found])
-    joined = whence.Attribution(
-        weights,
+    return whence.Attribution(
+        np.concatenate([scores.data["weight"].values for scores in found]),
         target_ids=list(groups),
         train_ids=study.train_ids,
         output="loss",
-        units=found[0][0].units,
-        method=found[0][0].method,
+        units=found[0].units,
+        method=found[0].method,
     )
-    return joined, np.array([seconds for _, seconds in found])
 
 
 def _inject(job):
     study, clusters, ids, task, estimate, seed, folder = job
-    return Kept(folder).one(task, lambda: estimate.attribute(study, clusters, ids, task, seed))
+    return Kept(folder).one(task, lambda: estimate.attribute(study, clusters, ids, task, seed))[0]
+
+
+def processor_seconds(study, bank, clusters, ids, settings) -> tuple[float, float]:
+    """Of all retrainings of the bank and of one task's metagradient, from a few of the one and two trials of
+    the other, in turns and on one core, which other programs do not change much."""
+    trainer = study.trainer("cpu", bank.engine)
+    masks = bank.masks()[: max(4, trainer.stack)]
+    trial = LateInjection(1, settings["steps"], settings["injected_at"])
+    cores, spent = torch.get_num_threads(), np.zeros(2)
+    torch.set_num_threads(1)
+    try:
+        for turn in range(3):
+            for i, work in enumerate(
+                (
+                    lambda: list(trainer.train(masks, np.arange(len(masks)))),
+                    lambda: trial.attribute(study, clusters, ids, seed=0),
+                )
+            ):
+                start = time.process_time()
+                work()
+                # the first turn sets up what later ones share
+                spent[i] += time.process_time() - start if turn else 0
+    finally:
+        torch.set_num_threads(cores)
+    each = spent / 2 / (len(masks), 1)
+    return float(each[0] * bank.rows_committed), float(each[1] * settings["trials"])

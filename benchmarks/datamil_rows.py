@@ -94,14 +94,13 @@ def rows_of_estimates(result, regression, metagradient, guided, clusters, tasks,
             rank_correlation=ranks[i],
             held_out_correlation_of_regression=regression.provenance["held_out_correlation"].get(task),
             held_out_correlation_of_guided=guided.provenance["held_out_correlation"].get(task),
-            metagradient_seconds=each[i],
         )
     result.row(
         cost="processor seconds",
         regression_for_all_tasks=seconds,
-        metagradient_for_all_tasks=float(each.sum()),
-        ratio_one_task=seconds / float(each.mean()),
-        ratio_all_tasks=seconds / float(each.sum()),
+        metagradient_for_one_task=each,
+        ratio_one_task=seconds / each,
+        ratio_all_tasks=seconds / each / len(tasks),
     )
 
 

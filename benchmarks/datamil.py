@@ -6,14 +6,15 @@ ones: noisy, for a wrong goal, stopped early, random walks. For each task five e
 to choose by and five others to report the loss on; placements of the pool, of the demonstrations and of the
 rollouts come from different seeds. Policies are tanh-Gaussian perceptrons of 3 layers; all take the same
 number of steps whatever they are trained on, and are trained on the chosen episodes alone, as in DataMIL's
-simulation; a second comparison takes half of each batch from the five demonstrations.
+simulation; a second comparison takes half of each batch from the five demonstrations and trains longer.
 
 Estimates: ridge regression on random sets of whole episodes (one bank serves all tasks), the late-injection
-metagradient, the same regression guided by the metagradient and the ranks of two retrieval rules, and what
-that one ranks first narrowed by guided regressions on halves of it. Settings of the narrowing were chosen on
-four other tasks of the pool. Rules are compared at a tenth of the pool; each at that one of five fractions
-whose policies lose least on the demonstrations to choose by; and each at that whose policies succeed most
-often in trials, rollouts from placements other than the reported.
+metagradient, the same regression guided by the metagradient and the ranks of two retrieval rules, what that
+one ranks first narrowed by guided regressions on halves of it, and its choice of a tenth after metagradient
+descent. Settings of the narrowing and of the descent were chosen on other tasks of the pool. Rules are
+compared at a tenth of the pool; each at that one of five fractions whose policies lose least on the
+demonstrations to choose by; and each at that whose policies succeed most often in trials, rollouts from
+placements other than the reported.
 Policies, retrainings, estimates and rollouts lie under runs/, so a run that was stopped goes on.
 
 Smaller than the paper: 24 tasks for 50 (with twelve, all data succeeded in a third of the rollouts of

@@ -239,3 +239,16 @@ def test_bad_input(tmp_path):
     with pytest.raises(InputError, match="other"):
         descended(tasks={"other": tasks["all"]}, target_episodes=EPISODES)
     assert not (tmp_path / "kept").exists()
+
+
+def test_rounds_that_cannot_be_read_are_named(tmp_path):
+    study, clusters = cloned(), pool().clusters()
+    tasks = {"all": study.target_ids.tolist()}
+    plan = MetagradientDescent(0.5, **SHORT, rounds=1, alpha=0.0)
+    plan.attribute(study, clusters, tasks, blind(study, clusters), to=tmp_path, **QUIET)
+    (kept,) = tmp_path.iterdir()
+    for damaged in (b"no rounds", kept.read_bytes()[:100], b""):
+        kept.write_bytes(damaged)
+        with pytest.raises(InputError, match=r"descent-.*cannot be read .* remove it"):
+            plan.attribute(study, clusters, tasks, blind(study, clusters), to=tmp_path, **QUIET)
+        assert kept.read_bytes() == damaged

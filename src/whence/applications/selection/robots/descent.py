@@ -8,6 +8,7 @@ target's demonstrations while the other half judges, as DataMIL does where its p
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +18,11 @@ import numpy as np
 
 from whence.applications.selection.robots.clusters import cluster_codes, target_positions
 from whence.applications.selection.robots.policies import check_cloning, joined
+from whence.applications.selection.robots.ranks import best_first, ranked
 from whence.attribution import Attribution
 from whence.errors import InputError
 from whence.methods.guided import aligned
-from whence.provenance import fingerprint, versions
+from whence.provenance import fingerprint
 from whence.study import Study
 from whence.study.robots._processes import spread
 from whence.training.injection import InjectedRun
@@ -115,34 +117,25 @@ class MetagradientDescent:
         if not tasks:
             raise InputError("tasks is empty; name at least one task and its targets.")
         rows = aligned(first, list(tasks), study.train_ids.tolist(), "task").numpy()
-        sign = 1 if first.lower_is_better else -1
         jobs = []
         for row, (task, ids) in zip(rows, tasks.items(), strict=True):
             positions = np.array(target_positions(study, ids))
             episodes = self._episodes(study, positions, target_episodes, task)
-            order = np.argsort(sign * np.bincount(codes, row) / sizes, kind="stable")
+            order = best_first(first, row, codes, sizes)
             jobs.append(_Job(self, study, codes, sizes, positions, episodes, order[:count], seed, to))
         if to is not None:
             Path(to).mkdir(parents=True, exist_ok=True)
         found = list(spread(_descend, jobs, processes, "metagradient descent" if progress else None))
-        ranks = np.empty((len(jobs), len(sizes)))
-        for i, (order, _) in enumerate(found):
-            ranks[i, order] = np.arange(len(sizes)) / (len(sizes) - 1) - 0.5
-        return Attribution(
-            ranks[:, codes].astype(np.float32),
-            target_ids=list(tasks),
-            train_ids=study.train_ids,
-            output="loss",
-            units="rank",
-            method=f"metagradient descent (from {first.method or 'an attribution'})",
-            provenance={
-                "study": study.fingerprint,
-                "method": repr(self),
-                "versions": versions(),
-                "seed": seed,
-                "first": first.method,
-                "losses": {task: losses for task, (_, losses) in zip(tasks, found, strict=True)},
-            },
+        return ranked(
+            study,
+            codes,
+            list(tasks),
+            [order for order, _ in found],
+            f"metagradient descent (from {first.method or 'an attribution'})",
+            method=repr(self),
+            seed=seed,
+            first=first.method,
+            losses={task: losses for task, (_, losses) in zip(tasks, found, strict=True)},
         )
 
     def _episodes(
@@ -204,8 +197,7 @@ def _descend(job: _Job) -> tuple[np.ndarray, list[float]]:
     chosen[job.first] = True
     slope, losses = np.zeros(len(chosen)), np.empty(0)
     if path is not None and path.exists():
-        with np.load(path, allow_pickle=False) as kept:
-            chosen, slope, losses = kept["chosen"], kept["slope"], kept["losses"]
+        chosen, slope, losses = _kept(path)
     for number in range(len(losses), plan.rounds):
         slope, loss = _slope(job, chosen, number)
         most = max(1, round(plan.swapped * (1 - number / plan.rounds) * chosen.sum()))
@@ -215,6 +207,17 @@ def _descend(job: _Job) -> tuple[np.ndarray, list[float]]:
             np.savez(unfinished, chosen=chosen, slope=slope, losses=losses)
             unfinished.rename(path)
     return np.lexsort((slope, ~chosen)), losses.tolist()
+
+
+def _kept(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What the rounds so far have found."""
+    try:
+        with np.load(path, allow_pickle=False) as kept:
+            return kept["chosen"], kept["slope"], kept["losses"]
+    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise InputError(
+            f"{path} cannot be read as the rounds of a descent ({error}); remove it, and they are made again."
+        ) from error
 
 
 def _slope(job: _Job, chosen: np.ndarray, number: int) -> tuple[np.ndarray, float]:

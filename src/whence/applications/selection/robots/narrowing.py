@@ -19,12 +19,13 @@ import numpy as np
 from whence.applications.selection.robots.clusters import cluster_codes, target_positions, target_steps
 from whence.applications.selection.robots.late_injection import LateInjection
 from whence.applications.selection.robots.policies import Order, check_cloning, train_policies
+from whence.applications.selection.robots.ranks import best_first, ranked
 from whence.applications.selection.robots.regression import guided_weights
 from whence.attribution import Attribution
 from whence.errors import InputError
 from whence.methods.guided import aligned, as_priors
 from whence.methods.regression import ridge
-from whence.provenance import fingerprint, versions
+from whence.provenance import fingerprint
 from whence.study import Study
 from whence.study.robots import Demonstrations
 
@@ -113,36 +114,29 @@ class Narrowing:
         given = [first, *([] if prior is None else as_priors(prior))]
         known = [aligned(one, list(tasks), study.train_ids.tolist(), "task").numpy() for one in given]
         targets = {task: target_steps(study, ids, task) for task, ids in tasks.items()}
-        rows, told = [], {}
+        orders, told = [], {}
         for i, task in enumerate(tasks):
             judged = _Judge(study, clusters, tasks[task], targets[task], self, seed, to, processes, progress)
             guides = [
                 _of_clusters(one[i], codes, sizes, ranks=way.units == "rank")
                 for one, way in zip(known, given, strict=True)
             ]
-            sign = 1 if first.lower_is_better else -1
-            order = np.argsort(sign * np.bincount(codes, known[0][i]) / sizes, kind="stable")
-            order, losses = self._narrowed(judged, order, guides, count)
-            ranks = np.empty(len(sizes))
-            ranks[order] = np.arange(len(sizes)) / max(len(sizes) - 1, 1) - 0.5
-            rows.append(ranks[codes])
+            order, losses = self._narrowed(
+                judged, best_first(first, known[0][i], codes, sizes), guides, count
+            )
+            orders.append(order)
             told[task] = losses
-        return Attribution(
-            np.asarray(rows, np.float32),
-            target_ids=list(tasks),
-            train_ids=study.train_ids,
-            output="loss",
-            units="rank",
-            method=f"narrowed ({first.method or 'an attribution'})",
-            provenance={
-                "study": study.fingerprint,
-                "method": repr(self),
-                "versions": versions(),
-                "seed": seed,
-                "first": first.method,
-                "prior": [one.method for one in given[1:]],
-                "losses": told,
-            },
+        return ranked(
+            study,
+            codes,
+            list(tasks),
+            orders,
+            f"narrowed ({first.method or 'an attribution'})",
+            method=repr(self),
+            seed=seed,
+            first=first.method,
+            prior=[one.method for one in given[1:]],
+            losses=told,
         )
 
     def _narrowed(

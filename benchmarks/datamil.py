@@ -189,15 +189,7 @@ def run(quick: bool = False) -> Result:
 def measure(settings: dict) -> Result:
     folder = RUNS / f"datamil-{len(settings['others'])}-{settings['expert']}-{settings['seed']}"
     prior, score, report = demonstrations(folder, settings)
-    recipe = cloning_recipe(
-        prior,
-        epochs=settings["epochs"],
-        batch_size=settings["batch"],
-        width=settings["width"],
-        loss=LOSS,
-        optimizer=Adam(lr=2e-3, betas=(0.9, 0.99), eps=1e-8, eps_root=1e-11),
-    )
-    study = cloning_study(prior, score, recipe, "MetaWorld, chosen demonstrations")
+    study = study_of(prior, score, settings)
     clusters, groups = prior.clusters(), target_groups(score)
     regression, bank = by_regression(study, clusters, groups, folder, settings)
     metagradient = by_injection(study, clusters, groups, folder, settings)
@@ -311,12 +303,6 @@ def demonstrations(folder, settings) -> tuple[Demonstrations, Demonstrations, De
     folder.mkdir(parents=True, exist_ok=True)
     seed, count = 1000 * (settings["seed"] + 1), settings["demonstrations"]
 
-    def kept(name, make):
-        path = folder / f"{name}.npz"
-        if not path.exists():
-            make().save(path)
-        return read(path)
-
     behaviours = [
         (Expert(), settings["expert"]),
         (Expert(0.5), settings["noisy"]),
@@ -324,22 +310,54 @@ def demonstrations(folder, settings) -> tuple[Demonstrations, Demonstrations, De
         (EarlyStop(), settings["early_stop"]),
         (RandomWalk(), settings["random_walk"]),
     ]
-    drive = partial(generate, processes=usable_cores())
     names = (*settings["targets"], *settings["others"])
-    prior = kept("pool", lambda: drive(names, behaviours, seed=seed, horizon=settings["length"]))
+    prior = kept(
+        folder,
+        "pool",
+        lambda: generate(names, behaviours, seed=seed, horizon=settings["length"], processes=usable_cores()),
+    )
+    return prior, *halves(folder, "demonstrations", settings["targets"], count, seed + 1)
+
+
+def halves(folder, name, tasks, count, seed) -> list[Demonstrations]:
+    """Expert demonstrations of each task, so many to choose by and as many others."""
     mine = kept(
-        "demonstrations",
-        lambda: drive(
-            settings["targets"], [(Expert(), 2 * count)], seed=seed + 1, horizon=200, successful=True
+        folder,
+        name,
+        lambda: generate(
+            tasks,
+            [(Expert(), 2 * count)],
+            seed=seed,
+            horizon=200,
+            successful=True,
+            processes=usable_cores(),
         ),
     )
-    halves = [
-        Demonstrations.concatenate(
-            [mine.of_task(task).take(range(start, start + count)) for task in settings["targets"]]
-        )
+    return [
+        Demonstrations.concatenate([mine.of_task(task).take(range(start, start + count)) for task in tasks])
         for start in (0, count)
     ]
-    return prior, *halves
+
+
+def kept(folder, name, make) -> Demonstrations:
+    """What `make` returns, or what an earlier run kept under this name."""
+    path = folder / f"{name}.npz"
+    if not path.exists():
+        make().save(path)
+    return read(path)
+
+
+def study_of(prior: Demonstrations, score: Demonstrations, settings):
+    """The pool, and the demonstrations to choose by as targets."""
+    recipe = cloning_recipe(
+        prior,
+        epochs=settings["epochs"],
+        batch_size=settings["batch"],
+        width=settings["width"],
+        loss=LOSS,
+        optimizer=Adam(lr=2e-3, betas=(0.9, 0.99), eps=1e-8, eps_root=1e-11),
+    )
+    return cloning_study(prior, score, recipe, "MetaWorld, chosen demonstrations")
 
 
 def own_experts(study, prior, tasks) -> whence.Attribution:

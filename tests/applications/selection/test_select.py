@@ -74,6 +74,32 @@ def test_a_threshold_keeps_all_that_reach_it():
         select([1.0, 3.0], threshold=9)
 
 
+def test_behind_the_head_the_choice_is_drawn_at_random():
+    best = set(np.argsort(-SCORES)[:5])
+    draws = [set(select(SCORES, fraction=0.4, head=0.1, seed=seed)) for seed in range(200)]
+    assert all(len(draw) == 20 and best < draw for draw in draws)
+    rest = np.bincount([i for draw in draws for i in draw], minlength=50)[np.argsort(-SCORES)[5:]]
+    # each of the other 45 with probability 15/45: within four standard deviations
+    assert abs(rest - 200 / 3).max() < 4 * np.sqrt(200 * 1 / 3 * 2 / 3)
+    np.testing.assert_array_equal(select(SCORES, count=20, head=1.0), select(SCORES, count=20))
+    np.testing.assert_array_equal(select(SCORES, count=3, head=0.1), select(SCORES, count=3))
+    worst = set(np.argsort(SCORES)[:5])
+    assert worst < set(select(SCORES, count=20, head=0.1, worst=True))
+    groups = np.repeat(np.arange(10), 5)
+    chosen = select(SCORES, count=4, groups=groups, head=0.1, seed=1)
+    assert len(chosen) == 20 and np.argmax(SCORES.reshape(10, 5).mean(1)) in groups[chosen]
+    sizes = np.arange(1.0, 51)
+    assert sizes[select(SCORES, budget=300, sizes=sizes, head=0.1)].sum() <= 300
+
+
+@pytest.mark.parametrize("head", [0, -0.1, 1.5, float("nan")])
+def test_a_head_is_a_share(head):
+    with pytest.raises(InputError, match="head must be a share"):
+        select(SCORES, count=3, head=head)
+    with pytest.raises(InputError, match="which threshold=0 does not say"):
+        select(SCORES, threshold=0, head=0.1)
+
+
 def test_groups_are_chosen_whole_and_counted_as_groups():
     groups = np.repeat(["a", "b", "c", "d"], [2, 3, 1, 4])
     scores = np.repeat([0.1, 0.4, 0.9, 0.2], [2, 3, 1, 4])

@@ -25,6 +25,7 @@ def select(
     worst: bool = False,
     duplicates: Sequence[Any] | np.ndarray | None = None,
     most: int = 1,
+    head: float | None = None,
     seed: int = 0,
 ) -> np.ndarray:
     """Positions of the chosen candidates, ascending int64.
@@ -48,16 +49,19 @@ def select(
     worst : from the lowest score up, to see whether a ranking is informative at both ends
     duplicates : (n,) labels (with `groups`, the label of a group is that of its first member); at most `most`
         candidates of a label are taken: near-duplicates, or clusters among which the choice shall be spread
-    seed : of the order among equal scores
+    head : take in order of the scores only this share of the candidates (with `groups`, of the groups) and
+        draw the rest of what is asked for at random: where few candidates are good, the next in a ranking
+        can do more harm than any. Not with `threshold`.
+    seed : of the order among equal scores, and of what is drawn
 
     Raises
     ------
     InputError : none or several of the first four, more than the pool has (after `duplicates`), a budget too
-        small for a single candidate, a threshold that none reaches.
+        small for a single candidate, a threshold that none reaches, a head that is no share.
     """
     values = checked(scores, len(np.asarray(scores)), "select")
     cost = _sizes(sizes, len(values))
-    _check_request(fraction, count, budget, threshold, reduce, most)
+    _check_request(fraction, count, budget, threshold, reduce, most, head)
     members = np.arange(len(values))
     if groups is not None:
         members = _codes(groups, len(values), "groups")
@@ -65,17 +69,20 @@ def select(
     rng = np.random.default_rng(seed)
     shuffled = rng.permutation(len(values))
     order = shuffled[np.argsort(-values[shuffled] if not worst else values[shuffled], kind="stable")]
+    if head is not None:
+        first = max(1, round(head * len(order)))
+        order = np.r_[order[:first], rng.permutation(order[first:])]
     if duplicates is not None:
         labels = _codes(duplicates, len(members), "duplicates")
-        first = np.unique(members, return_index=True)[1]
-        order = order[_earlier(labels[first][order]) < most]
+        leaders = np.unique(members, return_index=True)[1]
+        order = order[_earlier(labels[leaders][order]) < most]
     taken = order[: _how_many(values, cost, order, fraction, count, budget, threshold, worst)]
     return np.flatnonzero(np.isin(members, taken))
 
 
 def _check_request(
     fraction: float | None, count: int | None, budget: float | None, threshold: float | None,
-    reduce: str, most: int,
+    reduce: str, most: int, head: float | None,
 ) -> None:  # fmt: skip
     given = {"fraction": fraction, "count": count, "budget": budget, "threshold": threshold}
     named = [name for name, value in given.items() if value is not None]
@@ -93,6 +100,13 @@ def _check_request(
         raise InputError(f'reduce must be "mean" or "sum", received {reduce!r}.')
     if most < 1:
         raise InputError(f"most must be at least 1 candidate of each label, received {most}.")
+    if head is not None and not 0 < head <= 1:
+        raise InputError(f"head must be a share of the candidates, above 0 and at most 1, received {head}.")
+    if head is not None and threshold is not None:
+        raise InputError(
+            f"head={head:g} draws up to a number of candidates, which threshold={threshold:g} does not say; "
+            "pass fraction, count or budget, or leave head out."
+        )
 
 
 def _how_many(

@@ -18,6 +18,7 @@ from whence.applications.selection.robots import (
     roll_out,
 )
 from whence.applications.selection.robots import rollouts as module
+from whence.applications.selection.robots.policies import train_policies
 from whence.errors import InputError
 from whence.study.robots import Demonstrations, target_groups
 
@@ -117,6 +118,32 @@ def test_clusters_are_kept_whole():
         assert np.isin(np.flatnonzero(clusters == cluster), kept).all()
 
 
+def test_behind_its_head_each_seed_draws_its_own(monkeypatch):
+    asked, orders = [], []
+
+    class Counted(StateRetrieval):
+        def scores(self, pool, seed=0):
+            asked.append(seed)
+            return super().scores(pool, seed)
+
+    def keeping(study, mine, **options):
+        orders.extend(mine)
+        return train_policies(study, mine, **options)
+
+    monkeypatch.setattr(comparison, "train_policies", keeping)
+    found = compared([Counted()], seeds=[3, 4], steps=2, head=0.1)
+    by_rank = compared([StateRetrieval()], fractions=(0.1,), steps=2).arm("reach", "state retrieval")
+    first, second = (set(order.chosen) for order in orders[4:6])  # behind the target's and all data's two
+    assert asked == [3] and set(by_rank.ids) < first and set(by_rank.ids) < second and first != second
+    assert set(found.arm("reach", "state retrieval").ids) == first
+    episodes = pool().episode_of
+    assert all(
+        len(np.unique(episodes[list(kept)])) == round(0.3 * pool().episodes) for kept in (first, second)
+    )
+    assert "rank the best 10% of the pool" in found.meaning and found.provenance["head"] == 0.1
+    assert "rank the best" not in compared([StateRetrieval()], steps=2).meaning
+
+
 class Plane:
     """A world in which `made.driven`'s point moves; solved when it is near its goal."""
 
@@ -194,6 +221,7 @@ def test_without_a_simulator_nothing_is_trained(options, monkeypatch):
         ({"tasks": {}}, "at least one seed, one task and one fraction"),
         ({"clusters": np.zeros(3)}, "clusters must have one id for each"),
         ({"alpha": 2.0}, "alpha must lie in"),
+        ({"head": 0.0}, "head must be a share of the candidates"),
         (
             {"report": Demonstrations(np.ones((2, 5)), np.zeros((2, 2)), np.array([2]), np.array(["reach"]))},
             "observations of size 5",

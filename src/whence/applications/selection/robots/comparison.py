@@ -36,6 +36,7 @@ def compare_demonstrations(
     steps: int = 2000,
     alpha: float = 0.0,
     reduce: Literal["mean", "sum"] = "mean",
+    head: float | None = None,
     episodes: int = 50,
     horizon: int = 500,
     rollouts: bool = True,
@@ -63,6 +64,8 @@ def compare_demonstrations(
     alpha : share of each batch that comes from the task's target demonstrations (co-training); 0 trains on
         the choice alone.
     reduce : a cluster's score, see `select`: per step, or the sum.
+    head : take only this share of all clusters by each rule's ranking and draw the rest of the fraction at
+        random, anew for each seed; see `select`.
     episodes, horizon : of the rollouts of each policy, see `roll_out`.
     rollouts : whether to roll out at all (needs `metaworld`).
     to : a folder for policies and rollouts; what is there is not made again.
@@ -104,12 +107,16 @@ def compare_demonstrations(
         orders[task, TARGET, 0.0] = [Order(everything[:0], seed, target, 1.0) for seed in numbers]
         orders[task, ALL, 1.0] = [Order(everything, seed, mixed, alpha) for seed in numbers]
         for selector in selectors:
-            for seed in numbers if selector.random else numbers[:1]:
-                scores = scores_of(selector, pool, seed)
+            drawn = selector.random or head is not None
+            for seed in numbers if drawn else numbers[:1]:
+                if selector.random or seed == numbers[0]:
+                    scores = scores_of(selector, pool, seed)
                 for fraction in fractions:
-                    kept = select(scores, fraction=fraction, groups=codes, reduce=reduce, seed=seed)
+                    kept = select(
+                        scores, fraction=fraction, groups=codes, reduce=reduce, head=head, seed=seed
+                    )
                     key = task, selector.name, fraction
-                    mine = [seed] if selector.random else numbers
+                    mine = [seed] if drawn else numbers
                     orders.setdefault(key, []).extend(Order(kept, s, mixed, alpha) for s in mine)
                     chosen.setdefault(key, kept)
     flat = [(key, order) for key, mine in orders.items() for order in mine]
@@ -182,6 +189,7 @@ def compare_demonstrations(
             "tuned": list(fractions) if tuned else None,
             "tuned_by": repr(tuned) if isinstance(tuned, Trials) else "loss" if tuned else None,
             "reduce": reduce,
+            "head": head,
             "episodes": episodes,
             "horizon": horizon,
             "clusters": int(codes.max()) + 1,

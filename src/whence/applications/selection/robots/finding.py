@@ -28,7 +28,7 @@ class Arm:
     Attributes
     ----------
     fraction : share of the clusters that is kept; 1 for all data, 0 for the target demonstrations alone.
-    ids : of the chosen steps.
+    ids : of the chosen steps; where they are drawn, by the first seed.
     losses : cloning loss on the report demonstrations, ``(seeds,)``. rates : share of rollouts that were
         solved, ``(seeds,)``, or None without rollouts.
     judged : where the fraction is tuned, what it was kept for: the mean loss on the demonstrations to choose
@@ -79,7 +79,13 @@ class DemonstrationFinding(Applied):
             if rolled
             else {}
         )
-        count = len(arms[0].losses)
+        count, head = len(arms[0].losses), settings.get("head")
+        drawn = (
+            f" Rules rank the best {_percent(head)} of the pool; what else is kept was drawn at random, anew "
+            "for each seed."
+            if head is not None
+            else ""
+        )
         return cls(
             title="Demonstrations chosen",
             statement=_statement(rows, over_tasks, len(tasks), count, episodes if rolled else 0),
@@ -88,7 +94,7 @@ class DemonstrationFinding(Applied):
             verified=f"every policy was trained anew, {count} seeds for each rule and task"
             + (f", and rolled out {episodes} times" if rolled else "; no rollouts"),
             meaning="loss: mean negative log-likelihood of actions in demonstrations held out from choice "
-            "and training, nats a step, lower is better. Intervals are over seeds, means over tasks.",
+            f"and training, nats a step, lower is better. Intervals are over seeds, means over tasks.{drawn}",
             provenance=dict(settings),
             arms=tuple(arms),
             rank_correlation=ranks,
@@ -106,7 +112,7 @@ class DemonstrationFinding(Applied):
     def export(
         self, path: str | os.PathLike[str], task: str, name: str, fraction: float | None = None
     ) -> None:
-        """Write the ids of the chosen steps as a plain index file (for a random rule, of its first draw); see
+        """Write the ids of the chosen steps as a plain index file (of the first draw, where it is drawn); see
         `whence.applications.selection.write_index`."""
         write_index(path, self.arm(task, name, fraction).ids)
 

@@ -46,10 +46,11 @@ def main():
         "gpu/retraining": on_a_gpu,
         "unlearning": unlearning,
         "datamil": partial(table, "selection_figures", "datamil_page", "how-to/choose-demonstrations.md"),
-        "dsdm": partial(table, "selection_figures", "dsdm_page", "how-to/choose-pretraining-data.md"),
-        "gpu/dsdm": partial(
-            table, "selection_figures", "gpu_dsdm_page", "how-to/choose-pretraining-data.md"
+        "datamil_filling": partial(
+            table, "selection_figures", "datamil_filling_page", "how-to/choose-demonstrations.md"
         ),
+        "dsdm": partial(table, "selection_figures", "dsdm_page", "how-to/choose-pretraining-data.md"),
+        "gpu/dsdm": partial(table, "selection_figures", "gpu_dsdm_page", "how-to/choose-pretraining-data.md"),
     }
     for name, draw in drawn.items():
         source = RESULTS / f"{name}.json"

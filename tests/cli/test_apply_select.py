@@ -61,6 +61,21 @@ def test_choices_alone(folder):
     assert (folder / "out" / "targets-truth-worst-0.25.jsonl").exists()
 
 
+def test_only_the_head_goes_by_rank(folder):
+    run("truth", "--fraction", "0.5", "--choices", "ranked")
+    run("truth", "--fraction", "0.5", "--choices", "filled", "--head", "0.2")
+    run("truth", "--fraction", "0.2", "--choices", "best")
+    best, ranked, filled = (
+        {json.loads(line)["id"] for line in (folder / name).read_text().splitlines()}
+        for name in (
+            "best/targets-truth-0.2.jsonl",
+            "ranked/targets-truth-0.5.jsonl",
+            "filled/targets-truth-0.5.jsonl",
+        )
+    )
+    assert len(ranked) == len(filled) == 10 and best < filled != ranked
+
+
 def test_judged_by_training_on_tasks_with_sizes(folder):
     (folder / "tasks.json").write_text(json.dumps({"first": [["a", "b"], ["e", "f"]]}))
     (folder / "sizes.json").write_text(json.dumps([1, 2] * 10))
@@ -80,6 +95,7 @@ def test_judged_by_training_on_tasks_with_sizes(folder):
         ([], "selectors is empty"),
         (["truth", "--tasks", "nothing.json"], "nothing.json cannot be read as JSON"),
         (["truth", "--fraction", "2"], "fractions must be"),
+        (["truth", "--head", "2"], "head must be a share"),
     ],
 )
 def test_bad_words(folder, words, said):

@@ -207,6 +207,14 @@ def test_clusters_by_regression_on_retrainings(tmp_path):
     np.testing.assert_array_equal(by_sum.positions("datamodel"), found.positions("datamodel"))
 
 
+def test_behind_a_head_by_rank_every_draw_is_another(studies):
+    found = compare_selections(studies[0], None, [known()], (0.25,), head=0.1)
+    best = set(np.argsort(-WEIGHT.mean(0))[:4])
+    draws = [set(draw) for choice in found.choices if choice.selector == "known" for draw in choice.draws]
+    assert len(draws) == 3 and all(len(draw) == 10 and best < draw for draw in draws)
+    assert draws[0] != draws[1] != draws[2] and found.provenance["head"] == 0.1
+
+
 def test_near_duplicates_are_reported_and_passed_over_if_asked():
     study = texts_study(duplicate=[(4, 2), (6, 2), (8, 2)])
     best = np.zeros((8, 60))
@@ -282,6 +290,7 @@ def test_without_datasets_it_says_what_to_install(monkeypatch, found):
         ({"tasks": {"a": ([0], ["report/77"])}}, "'report/77' is no target of the report study"),
         ({"tasks": {"a": ([0], [])}}, "it has none"),
         ({"output": "margin"}, "output is 'margin', but the report study records loss"),
+        ({"head": 0.0}, "head must be a share"),
         ({"distinct": True}, "distinct=True needs texts or inputs"),
     ],
 )

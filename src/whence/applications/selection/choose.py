@@ -100,13 +100,18 @@ def _check_request(
         raise InputError(f'reduce must be "mean" or "sum", received {reduce!r}.')
     if most < 1:
         raise InputError(f"most must be at least 1 candidate of each label, received {most}.")
-    if head is not None and not 0 < head <= 1:
-        raise InputError(f"head must be a share of the candidates, above 0 and at most 1, received {head}.")
+    check_head(head)
     if head is not None and threshold is not None:
         raise InputError(
             f"head={head:g} draws up to a number of candidates, which threshold={threshold:g} does not say; "
             "pass fraction, count or budget, or leave head out."
         )
+
+
+def check_head(head: float | None) -> None:
+    """`InputError` where it is given and no share."""
+    if head is not None and not 0 < head <= 1:
+        raise InputError(f"head must be a share of the candidates, above 0 and at most 1, received {head}.")
 
 
 def _how_many(

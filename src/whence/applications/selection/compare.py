@@ -12,7 +12,7 @@ import numpy as np
 
 from whence.applications.selection.attributed import Attributed
 from whence.applications.selection.base import Selector, scores_of
-from whence.applications.selection.choose import select
+from whence.applications.selection.choose import check_head, select
 from whence.applications.selection.duplicates import duplicate_rate, near_duplicates
 from whence.applications.selection.finding import Choice, SelectionFinding, SelectionRow, Settings
 from whence.applications.selection.judge import check_report
@@ -37,6 +37,7 @@ class _Rules:
     reduce: str
     duplicates: np.ndarray | None
     distinct: bool
+    head: float | None
     seed: int
 
     def choose(self, pool: Pool, scores: np.ndarray, fraction: float, draw: int, plain: bool) -> np.ndarray:
@@ -47,6 +48,8 @@ class _Rules:
             how["fraction"] = fraction
         if self.distinct and not plain:
             how["duplicates"] = self.duplicates
+        if not plain:
+            how["head"] = self.head
         return select(scores, sizes=pool.sizes, groups=pool.groups, seed=self.seed + draw, **how)
 
 
@@ -63,6 +66,7 @@ def compare_selections(
     multiples: Sequence[float] = (1, 2, 4, 10),
     worst: bool = True,
     distinct: bool = False,
+    head: float | None = None,
     output: str = "loss",
     seed: int = 0,
     to: str | os.PathLike[str] | None = None,
@@ -96,6 +100,8 @@ def compare_selections(
     worst : choose also what an `Attributed` rule ranks lowest: a ranking that is informative harms there.
     distinct : near-duplicates of a chosen candidate are passed over (by all rules but random ones); their
         rate is reported either way.
+    head : take only this share of the candidates by each rule's ranking and draw the rest of a choice at
+        random, anew for each seed; see `select`.
     output : of the report study that is compared: lower is better for a loss, higher for others.
     seed : of the draws and of the trainings.
     to, workers, device, progress : as in `SelectionFinding.verify`.
@@ -108,7 +114,7 @@ def compare_selections(
         `report`, an output that is not recorded, too few distinct candidates, scores that are not finite.
     """
     pool = study if isinstance(study, Pool) else Pool(study)
-    rules = _rules(fractions, seeds, unit, reduce, distinct, seed)
+    rules = _rules(fractions, seeds, unit, reduce, distinct, head, seed)
     random = next((one.name for one in selectors if isinstance(one, Random)), None)
     wanted = list(selectors) if random else [Random(), *selectors]
     _check_names(selectors)
@@ -141,6 +147,7 @@ def compare_selections(
             "seeds": seeds,
             "seed": seed,
             "unit": unit,
+            "head": head,
         },
         rows=rows_of(choices, tuple(pools), pool),
         tasks=tuple(pools),
@@ -212,10 +219,12 @@ def _with_multiples(fractions: Sequence[float], multiples: Sequence[float]) -> t
 
 
 def _rules(
-    fractions: Sequence[float], seeds: int, unit: str, reduce: str, distinct: bool, seed: int
-) -> _Rules:
+    fractions: Sequence[float], seeds: int, unit: str, reduce: str, distinct: bool, head: float | None,
+    seed: int,
+) -> _Rules:  # fmt: skip
     if not fractions or not all(0 < fraction <= 1 for fraction in fractions):
         raise InputError(f"fractions must be one or more shares above 0 and at most 1, received {fractions}.")
+    check_head(head)
     if seeds < 2:
         raise InputError(
             f"seeds is {seeds}, but at least 2 trainings of each choice are needed to know the noise; 3 or "
@@ -223,7 +232,7 @@ def _rules(
         )
     if unit not in ("count", "size"):
         raise InputError(f'unit must be "count" or "size", received {unit!r}.')
-    return _Rules(tuple(sorted(set(map(float, fractions)))), seeds, unit, reduce, None, distinct, seed)
+    return _Rules(tuple(sorted(set(map(float, fractions)))), seeds, unit, reduce, None, distinct, head, seed)
 
 
 def _check_names(selectors: Sequence[Selector]) -> None:

@@ -80,6 +80,13 @@ def select(
         ),
     ] = None,
     distinct: Annotated[bool, typer.Option(help="Pass over near-duplicates of what is chosen.")] = False,
+    head: Annotated[
+        float | None,
+        typer.Option(
+            help="Take only this share of the candidates by rank; the rest of a choice is drawn at random.",
+            show_default=False,
+        ),
+    ] = None,
     output: Annotated[str, typer.Option(help="Recorded output to compare by.")] = "loss",
     seeds: Annotated[int, typer.Option(help="Draws and trainings of each choice.")] = 3,
     choices: Annotated[
@@ -113,6 +120,7 @@ def select(
         seeds=seeds,
         unit="count" if sizes is None else "size",
         distinct=distinct,
+        head=head,
         output=output,
         seed=seed,
         to=to,

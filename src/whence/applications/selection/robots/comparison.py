@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from whence.applications.selection.base import Selector, scores_of
-from whence.applications.selection.choose import select
+from whence.applications.selection.choose import check_head, select
 from whence.applications.selection.pool import Pool
 from whence.applications.selection.robots.clusters import cluster_codes, target_steps
 from whence.applications.selection.robots.finding import ALL, TARGET, Arm, DemonstrationFinding
@@ -85,6 +85,7 @@ def compare_demonstrations(
         )
     if not numbers or not tasks or not fractions:
         raise InputError("name at least one seed, one task and one fraction.")
+    check_head(head)
     if isinstance(tuned, Trials) and tuned.seed == _PLACEMENTS:
         raise InputError(
             f"seed={tuned.seed} of the trials has the placements that are reported on; pass another."

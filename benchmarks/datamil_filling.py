@@ -1,12 +1,11 @@
-"""DataMIL where few episodes are good: the choice by rank, or a head of it and the rest at random.
+"""DataMIL where few episodes are good: what fills a choice, and whether the estimate should fill by rank.
 
 The pool, the five reported tasks, the demonstrations and the metagradient are those of `datamil`. A tenth of
-its 3,600 episodes are 360, of which 20 are by the expert of the task: most of a choice is filling, and what
-rankings fill with are worse episodes of the same task, which the cloning loss likes and success does not. So
-each rule takes only a head of its ranking, and the rest is drawn at random, anew for each seed. Which head,
-if any, is settled for each rule by success on eight other tasks of the pool, with demonstrations of their
-own. There it is also measured what filling does to success and to the loss where nobody has to guess: the
-task's expert episodes with several fillings.
+its 3,600 episodes are 360, of which 20 are by the expert of the task: most of a choice is filling. On eight
+other tasks of the pool, with demonstrations of their own, the task's expert episodes are filled up in several
+ways, which says what filling does to success and what to the loss; and the metagradient's choice is taken by
+rank, or only a head of it and the rest drawn at random, anew for each seed. The head with which it succeeds
+most often there is the one that it gets on the reported tasks.
 
 All policies are co-trained: half of each batch are the five demonstrations. A metagradient descent that
 starts from the metagradient's choice, as it did where its settings were found, stands beside them.
@@ -30,7 +29,7 @@ from benchmarks.datamil_rows import (
     rows_of_success,
 )
 from benchmarks.harness import RUNS, Result
-from whence.applications.selection import Attributed, Pool, Random, Selector
+from whence.applications.selection import Attributed, Random
 from whence.applications.selection.robots import (
     ActionRetrieval,
     BehaviorRetrieval,
@@ -91,8 +90,8 @@ def measure(settings: dict) -> Result:
     others = datamil.halves(
         folder, "validation-demonstrations", plan["tasks"], settings["demonstrations"], plan["seed"]
     )
-    heads = validate(result, folder, prior, *others, settings)
-    study, metagradient, rules = rules_of(prior, score, folder, settings)
+    head = validate(result, folder, prior, *others, settings)
+    study, metagradient = estimated(prior, score, folder, settings)
     tasks, groups = list(settings["targets"]), target_groups(score)
     compare = comparing(study, report, prior, groups, folder, settings)
     descended = MetagradientDescent(settings["fraction"], **settings["descent"]).attribute(
@@ -105,44 +104,31 @@ def measure(settings: dict) -> Result:
         to=folder / "descent",
         processes=usable_cores(),
     )
-    ranked = compare([Attributed.given(descended, DESCENDED), *rules, Random()])
-    rows_of_success(result, ranked, tasks, "success_ranked")
-    rows_of_choices(result, ranked, prior, tasks, "ranked_choice_of")
-    rows_of_rounds(result, descended, "descent")
-    filled = {None: ranked}
-    for head in sorted({head for head in heads.values() if head}):
-        filled[head] = compare(rules, head=head)
-        rows_of_success(result, filled[head], tasks, f"success_filled_{head:g}")
-        rows_of_choices(result, filled[head], prior, tasks, f"filled_choice_of_{head:g}")
-    claims(result, filled, heads, tasks)
-    return result
-
-
-def rules_of(prior, score, folder, settings):
-    """The study, its metagradient, and the rules: by that one and those that it is compared with."""
-    study = datamil.study_of(prior, score, settings)
-    metagradient = datamil.by_injection(study, prior.clusters(), target_groups(score), folder, settings)
+    estimate = Attributed.given(metagradient, METAGRADIENT)
     episodes = {"episodes": prior.episode_of, "target_episodes": score.episode_of}
-    retrieval = (
+    rules = [
         StateRetrieval(),
         ActionRetrieval(**episodes),
         BehaviorRetrieval(),
         SubsequenceMatching(**episodes),
-    )
-    return study, metagradient, [Attributed.given(metagradient, METAGRADIENT), *map(Once, retrieval)]
+    ]
+    ranked = compare([Attributed.given(descended, DESCENDED), estimate, *rules, Random()])
+    filled = compare([estimate], head=head) if head else ranked
+    rows_of_success(result, ranked, tasks, "success_ranked")
+    rows_of_choices(result, ranked, prior, tasks, "ranked_choice_of")
+    rows_of_rounds(result, descended, "descent")
+    result.settings["head"] = head
+    if head:
+        rows_of_success(result, filled, tasks, "success_filled")
+    claims(result, ranked, filled, tasks)
+    return result
 
 
-class Once(Selector):
-    """A rule whose scores are remembered, for they are asked for with each head."""
-
-    def __init__(self, rule: Selector) -> None:
-        self.rule, self.name, self.needs = rule, rule.name, rule.needs
-        self.known: dict[str, np.ndarray] = {}
-
-    def scores(self, pool: Pool, seed: int = 0) -> np.ndarray:
-        if pool.task not in self.known:
-            self.known[pool.task] = self.rule.scores(pool, seed)
-        return self.known[pool.task]
+def estimated(prior, score, folder, settings) -> tuple[whence.Study, whence.Attribution]:
+    """The study of the demonstrations to choose by, and its metagradient."""
+    study = datamil.study_of(prior, score, settings)
+    groups = target_groups(score)
+    return study, datamil.by_injection(study, prior.clusters(), groups, folder, settings)
 
 
 def comparing(study, report, prior, groups, folder, settings, **options):
@@ -161,28 +147,25 @@ def comparing(study, report, prior, groups, folder, settings, **options):
     )
 
 
-def validate(result, folder, prior, score, report, settings) -> dict[str, float | None]:
-    """The head with which each rule succeeds most often on other tasks."""
+def validate(result, folder, prior, score, report, settings) -> float | None:
+    """The head with which the metagradient's choice succeeds most often on other tasks."""
     plan, groups = settings["validation"], target_groups(score)
     tasks = list(groups)
-    study, _, rules = rules_of(prior, score, folder, settings)
+    study, metagradient = estimated(prior, score, folder, settings)
     part = {"seeds": plan["seeds"], "episodes": plan["episodes"]}
     compare = comparing(study, report, prior, groups, folder, settings, **part)
-    by_head = {}
-    for head in settings["heads"]:
-        by_head[head] = compare(rules, head=head)
-        names = [rule.name for rule in rules] if head else [ALL, TARGET, *(rule.name for rule in rules)]
-        for name in names:
-            result.row(validation=name, head=head, **over_policies(by_head[head], name, tasks))
     for name, filling in FILLINGS.items():
         rule = Attributed.given(known(study, prior, tasks, filling), name)
         count = settings["fraction"] if name != "none" else settings["expert"] / prior.episodes
         found = compare([rule], fractions=(count,))
         result.row(known_filling=name, **over_policies(found, name, tasks))
-    return {
-        rule.name: max(settings["heads"], key=lambda head: over_tasks(by_head[head], rule.name, tasks).mean())
-        for rule in rules
-    }
+    means = {}
+    for head in settings["heads"]:
+        found = compare([Attributed.given(metagradient, METAGRADIENT)], head=head)
+        for name in (METAGRADIENT,) if head else (ALL, TARGET, METAGRADIENT):
+            result.row(validation=name, head=head, **over_policies(found, name, tasks))
+        means[head] = over_tasks(found, METAGRADIENT, tasks).mean()
+    return max(means, key=means.__getitem__)
 
 
 def over_policies(found, name, tasks) -> dict[str, float]:
@@ -211,37 +194,20 @@ def known(study, prior, tasks, filling) -> whence.Attribution:
     )
 
 
-def claims(result, filled, heads, tasks) -> None:
-    """The estimate against the best of the other rules: as it ranks, with the heads that did best elsewhere,
-    and however either is filled."""
-    ranked = filled[None]
-    rates = {rule: over_tasks(filled[head], rule, tasks) for rule, head in heads.items()}
-    rates |= {name: over_tasks(ranked, name, tasks) for name in (TARGET, ALL, Random().name)}
-    hindsight = rates | {
-        f"{rule}, head {head}": over_tasks(found, rule, tasks)
-        for head, found in filled.items()
-        for rule in heads
-        if rule != METAGRADIENT
-    }
+def claims(result, ranked, filled, tasks) -> None:
+    """The descent by rank, and the metagradient with the head that did best elsewhere, against the best rule."""
     rival = best_other(ranked, tasks)
-    theirs = over_tasks(ranked, rival, tasks), rival
-    for name, mine, theirs, other, where in (
-        (DESCENDED, over_tasks(ranked, DESCENDED, tasks), *theirs, "by rank"),
-        (METAGRADIENT, over_tasks(ranked, METAGRADIENT, tasks), *theirs, "by rank"),
-        (METAGRADIENT, rates[METAGRADIENT], *best(rates), "each filled as did best on other tasks"),
-        (METAGRADIENT, rates[METAGRADIENT], *best(hindsight), "the other filled as does best here"),
+    theirs = over_tasks(ranked, rival, tasks)
+    head = result.settings["head"]
+    for name, found, how in (
+        (DESCENDED, ranked, "by rank"),
+        (METAGRADIENT, filled, f"with a head of {head:.0%} by rank" if head else "by rank"),
     ):
-        mean, interval = mean_interval(mine - theirs)
+        mean, interval = mean_interval(over_tasks(found, name, tasks) - theirs)
         result.claim(
-            f"{name} ahead of the best other rule ({other}), mean success over {len(tasks)} tasks, all with "
-            f"{result.settings['fraction']:.0%}, co-trained, {where}",
+            f"{name}, {how}, ahead of the best other rule ({rival}), mean success over {len(tasks)} tasks, "
+            f"all with {result.settings['fraction']:.0%}, co-trained",
             mean,
             at_least=0.05,
             interval=interval,
         )
-
-
-def best(rates) -> tuple[np.ndarray, str]:
-    """Success over seeds of what is no DataMIL and succeeds most often, and its name."""
-    name = max((name for name in rates if name != METAGRADIENT), key=lambda name: rates[name].mean())
-    return rates[name], name

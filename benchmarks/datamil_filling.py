@@ -195,7 +195,8 @@ def known(study, prior, tasks, filling) -> whence.Attribution:
 
 
 def claims(result, ranked, filled, tasks) -> None:
-    """The descent by rank, and the metagradient with the head that did best elsewhere, against the best rule."""
+    """The descent by rank, and the metagradient with the head that did best elsewhere, against the best
+    rule."""
     rival = best_other(ranked, tasks)
     theirs = over_tasks(ranked, rival, tasks)
     head = result.settings["head"]

@@ -187,13 +187,12 @@ def datamil_page(text, result):
 
 
 def datamil_filling_page(text, result):
-    """What known fillings do to success and to the loss, and choices by rank beside choices whose tail is
-    drawn at random."""
+    """What known fillings do to success and to the loss, the estimate's choices with their tail drawn at
+    random, and the descent from its choice."""
     rows, settings = result["rows"], result["settings"]
     tasks = [task.removesuffix("-v3") for task in settings["targets"]]
-    plan, heads, experts = settings["validation"], settings["heads"], settings["expert"]
-    rest = round(settings["fraction"] * settings["pool_episodes"]) - experts
-    validated = [row for row in rows if "validation" in row]
+    plan, experts, share = settings["validation"], settings["expert"], settings["fraction"]
+    rest = round(share * settings["pool_episodes"]) - experts
     words = [
         f"On {len(plan['tasks'])} other tasks of the pool, policies that are co-trained on the {experts} "
         f"expert episodes of the task and, but for the first row, on {rest} others as well; {plan['seeds']} "
@@ -201,45 +200,39 @@ def datamil_filling_page(text, result):
         "",
         "| filled with | success | loss on held-out demonstrations, nats |",
         "|---|---:|---:|",
-        *(
-            f"| {row['known_filling']} | {_interval(row)} | {row['held_out_loss']:.2f} |"
-            for row in rows
-            if "known_filling" in row
-        ),
+        *_told(rows, "known_filling"),
         "",
-        f"What rules choose there, {settings['fraction']:.0%} of the pool:",
+        f"What is chosen there, {share:.0%} of the pool:",
         "",
-        f"| chosen by | {' | '.join(_head(head) for head in heads)} |",
-        "|---" + "|---:" * len(heads) + "|",
+        "| chosen by | success | loss on held-out demonstrations, nats |",
+        "|---|---:|---:|",
+        *_told(rows, "validation"),
+        "",
+        f"The {len(tasks)} reported tasks, {settings['seeds']} seeds of {settings['episodes']} rollouts, "
+        f"{share:.0%} by rank:",
+        "",
+        f"| chosen by | mean | {' | '.join(tasks)} |",
+        "|---" * (len(tasks) + 2) + "|",
+        *_successes(rows, "success_ranked", tasks),
     ]
-    for name in dict.fromkeys(row["validation"] for row in validated):
-        mine = {row["head"]: _interval(row) for row in validated if row["validation"] == name}
-        words.append(f"| {name} | {' | '.join(mine.get(head, '') for head in heads)} |")
-    words += [
-        "",
-        f"The {len(tasks)} reported tasks, {settings['seeds']} seeds of {settings['episodes']} rollouts:",
-    ]
-    for kind in dict.fromkeys(key for row in rows for key in row if key.startswith("success_")):
-        head = kind.removeprefix("success_filled_")
-        known = () if kind == "success_ranked" else ("all data", "target only")
-        words += [
-            "",
-            f"{'All by rank' if head == kind else _head(float(head)).capitalize()}:",
-            "",
-            f"| chosen by | mean | {' | '.join(tasks)} |",
-            "|---" * (len(tasks) + 2) + "|",
-            *_successes([row for row in rows if row.get(kind) not in known], kind, tasks),
-        ]
-    words += ["", *missed(result), repeat("datamil_filling", 45)]
+    if settings["head"]:
+        words += ["", f"With {_head(settings['head'])}:", "", f"| chosen by | mean | {' | '.join(tasks)} |"]
+        words += ["|---" * (len(tasks) + 2) + "|", *_successes(rows, "success_filled", tasks)]
+    words += ["", *missed(result), repeat("datamil_filling", 55)]
     return replaced(text, "datamil_filling", "\n".join(words))
 
 
+def _told(rows, kind):
+    return [
+        f"| {row[kind]}{', ' + _head(row['head']) if row.get('head') else ''} | {row['success']:.2f} "
+        f"({row['low']:.2f}..{row['high']:.2f}) | {row['held_out_loss']:.2f} |"
+        for row in rows
+        if kind in row
+    ]
+
+
 def _head(head):
-    return "all by rank" if head is None else f"the best {100 * head:.3g}% by rank, the rest at random"
-
-
-def _interval(row):
-    return f"{row['success']:.2f} ({row['low']:.2f}..{row['high']:.2f})"
+    return f"the best {100 * head:.3g}% by rank, the rest at random"
 
 
 def _successes(rows, kind, tasks, kept=False):

@@ -19,6 +19,7 @@ from whence.applications.selection.robots import (
 )
 from whence.applications.selection.robots import rollouts as module
 from whence.applications.selection.robots.policies import train_policies
+from whence.applications.selection.robots.rollouts import REPORTED
 from whence.errors import InputError
 from whence.study.robots import Demonstrations, target_groups
 
@@ -96,19 +97,19 @@ def test_a_fraction_can_be_tuned_by_trials_from_other_placements(plane, tmp_path
     monkeypatch.setattr(comparison, "roll_out", counted)
     options = {"fractions": fractions, "horizon": 30, "to": tmp_path, "alpha": 0.25}
     found = compared(tuned=trials, rollouts=True, episodes=20, **options)
-    assert [seed for *_, seed in seeds] == [trials.seed, comparison._PLACEMENTS]
+    assert [seed for *_, seed in seeds] == [trials.seed, REPORTED]
     # two seeds each of two rules at three fractions, of all data and of the target alone; then one fraction
     assert [count[:2] for count in seeds] == [(16, 12), (8, 20)]
     every = compared(rollouts=True, episodes=12, **options)
-    monkeypatch.setattr(comparison, "_PLACEMENTS", trials.seed)
+    monkeypatch.setattr(comparison, "REPORTED", trials.seed)
     tried = compared(rollouts=True, episodes=12, **options)
     for name in ("metagradient", "random"):
         arm = found.arm("reach", name)
         rates = {f: tried.arm("reach", name, f).rates.mean() for f in fractions}
         assert rates[arm.fraction] == max(rates.values()) == -arm.judged
     assert all(arm.judged is None for arm in every.arms)
-    with pytest.raises(InputError, match=f"seed={trials.seed} of the trials has the placements that are"):
-        compared(tuned=trials, **options)
+    with pytest.raises(InputError, match=f"seed={REPORTED} of the trials has the placements that are"):
+        Trials(seed=REPORTED)
 
 
 def test_clusters_are_kept_whole():

@@ -12,6 +12,7 @@ from whence.applications.selection.robots.narrowing import Narrowing
 from whence.applications.selection.robots.policies import Order, Policy, batches, train_policies
 from whence.applications.selection.robots.regression import cluster_regression, rule_prior
 from whence.applications.selection.robots.retrieval import ActionRetrieval, StateRetrieval
+from whence.applications.selection.robots.rollout_datamodel import RolloutDatamodel
 from whence.applications.selection.robots.rollouts import Rollouts, Trials, roll_out
 from whence.applications.selection.robots.subsequence import SubsequenceMatching
 
@@ -25,6 +26,7 @@ __all__ = [
     "Narrowing",
     "Order",
     "Policy",
+    "RolloutDatamodel",
     "Rollouts",
     "StateRetrieval",
     "SubsequenceMatching",

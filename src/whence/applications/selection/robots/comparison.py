@@ -14,7 +14,7 @@ from whence.applications.selection.pool import Pool
 from whence.applications.selection.robots.clusters import cluster_codes, target_steps
 from whence.applications.selection.robots.finding import ALL, TARGET, Arm, DemonstrationFinding
 from whence.applications.selection.robots.policies import Order, Policy, train_policies
-from whence.applications.selection.robots.rollouts import Trials, check_simulator, roll_out
+from whence.applications.selection.robots.rollouts import REPORTED, Trials, check_simulator, roll_out
 from whence.errors import InputError
 from whence.provenance import versions
 from whence.study import Study
@@ -73,8 +73,8 @@ def compare_demonstrations(
     Raises
     ------
     InputError : a task without targets or without report demonstrations, report demonstrations that are
-        targets or candidates too, observations or actions of another size, two selectors of one name, trials
-        from the reported placements, rollouts without MetaWorld.
+        targets or candidates too, observations or actions of another size, two selectors of one name,
+        rollouts without MetaWorld.
     """
     numbers = list(range(seeds)) if isinstance(seeds, int) else [int(seed) for seed in seeds]
     codes, _ = cluster_codes(study, clusters)
@@ -86,10 +86,6 @@ def compare_demonstrations(
     if not numbers or not tasks or not fractions:
         raise InputError("name at least one seed, one task and one fraction.")
     check_head(head)
-    if isinstance(tuned, Trials) and tuned.seed == _PLACEMENTS:
-        raise InputError(
-            f"seed={tuned.seed} of the trials has the placements that are reported on; pass another."
-        )
     if tuned and alpha and not isinstance(tuned, Trials):
         raise InputError(
             f"alpha={alpha:g} trains on the targets, so their loss cannot tune the fraction; pass alpha=0, "
@@ -162,7 +158,7 @@ def compare_demonstrations(
     losses = [p.mean_loss(report.of_task(key[0])) for p, (key, _) in zip(policies, flat, strict=True)]
     rates: Sequence[float | None] = [None] * len(flat)
     if rollouts:
-        rates = run(episodes, horizon, _PLACEMENTS, policies, [key for key, _ in flat])
+        rates = run(episodes, horizon, REPORTED, policies, [key for key, _ in flat])
     arms = []
     for task, name, fraction in orders:
         at = [i for i, (key, _) in enumerate(flat) if key == (task, name, fraction)]
@@ -196,9 +192,6 @@ def compare_demonstrations(
             "clusters": int(codes.max()) + 1,
         },
     )
-
-
-_PLACEMENTS = 424_242  # seed of the placements of rollouts, far from those of demonstrations
 
 
 def _best(keys: Sequence[Key], costs: Sequence[float]) -> dict[Key, float]:

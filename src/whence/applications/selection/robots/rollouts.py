@@ -17,6 +17,7 @@ from whence.study.robots._processes import spread
 from whence.study.robots.generation import simulator
 from whence.study.robots.simulator import GOALS, LONGEST, installed
 
+REPORTED = 424_242  # seed of the placements that results are reported on, far from those of demonstrations
 _STILL = 1e-5  # metres, and what else an observation holds
 
 
@@ -52,6 +53,10 @@ class Trials:
     Parameters
     ----------
     episodes, horizon, seed : see `roll_out`.
+
+    Raises
+    ------
+    InputError : the seed of the placements that are reported on, more episodes or steps than there are.
     """
 
     episodes: int = 10
@@ -60,6 +65,10 @@ class Trials:
 
     def __post_init__(self) -> None:
         _check(self.episodes, self.horizon)
+        if self.seed == REPORTED:
+            raise InputError(
+                f"seed={self.seed} of the trials has the placements that are reported on; pass another."
+            )
 
 
 def roll_out(

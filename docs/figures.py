@@ -49,6 +49,9 @@ def main():
         "datamil_filling": partial(
             table, "selection_figures", "datamil_filling_page", "how-to/choose-demonstrations.md"
         ),
+        "datamil_rollouts": partial(
+            table, "selection_figures", "datamil_rollouts_page", "how-to/choose-demonstrations.md"
+        ),
         "dsdm": partial(table, "selection_figures", "dsdm_page", "how-to/choose-pretraining-data.md"),
         "gpu/dsdm": partial(table, "selection_figures", "gpu_dsdm_page", "how-to/choose-pretraining-data.md"),
     }

@@ -222,6 +222,60 @@ def datamil_filling_page(text, result):
     return replaced(text, "datamil_filling", "\n".join(words))
 
 
+def datamil_rollouts_page(text, result):
+    """Success of the rollout datamodel's choices beside the rules', and what its rounds and trials were."""
+    rows, settings = result["rows"], result["settings"]
+    tasks = [task.removesuffix("-v3") for task in settings["targets"]]
+    plan, cost = settings["validation"], next(row for row in rows if "cost" in row)
+    rounds = [row for row in rows if "rounds_of" in row]
+    names = [name for name in rounds[0] if name.startswith("round_")]
+    words = [
+        f"{cost['policies']} policies of {cost['steps_of_each']:,} steps of {settings['rollout_batch']} for "
+        f"each task, {cost['rollouts']:,} rollouts in all; {settings['fraction']:.0%} of the pool, co-trained "
+        f"for {settings['cotraining']['steps']:,} steps in the end. On {len(plan['tasks'])} other tasks of "
+        f"the pool, {plan['seeds']} seeds of {plan['episodes']} rollouts, intervals over tasks and seeds:",
+        "",
+        "| chosen by | success | loss on held-out demonstrations, nats |",
+        "|---|---:|---:|",
+        *_told(rows, "validation"),
+        "",
+        f"The {len(tasks)} reported tasks, {settings['seeds']} seeds of {settings['episodes']} rollouts:",
+        "",
+        f"| chosen by | mean | {' | '.join(tasks)} |",
+        "|---" * (len(tasks) + 2) + "|",
+        *_successes(rows, "success_of", tasks),
+        "",
+        "Episodes of the task itself in the choices, means over the reported tasks:",
+        "",
+        *_choices(rows, "choice_by"),
+        "",
+        "Mean success of the policies of each round in their trials, and how well the success of each is "
+        "foretold from all others (correlation):",
+        "",
+        f"| task | {' | '.join(name.replace('_', ' ') for name in names)} | foretold |",
+        "|---" + "|---:" * (len(names) + 1) + "|",
+        *(
+            f"| {row['rounds_of'].removesuffix('-v3')} | {' | '.join(f'{row[name]:.2f}' for name in names)} | "
+            f"{row['correlation_of_what_is_foretold']:.2f} |"
+            for row in rounds
+        ),
+        "",
+        *missed(result),
+        repeat("datamil_rollouts", 70),
+    ]
+    return replaced(text, "datamil_rollouts", "\n".join(words))
+
+
+def _choices(rows, kind):
+    mine = [row for row in rows if kind in row]
+    kinds = [name for name in mine[0] if name.startswith("own, ")]
+    return [
+        f"| chosen by | {' | '.join(name.removeprefix('own, ') for name in kinds)} |",
+        "|---" + "|---:" * len(kinds) + "|",
+        *(f"| {row[kind]} | {' | '.join(f'{row[name]:.0f}' for name in kinds)} |" for row in mine),
+    ]
+
+
 def _told(rows, kind):
     return [
         f"| {row[kind]}{', ' + _head(row['head']) if row.get('head') else ''} | {row['success']:.2f} "

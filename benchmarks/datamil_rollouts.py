@@ -110,6 +110,9 @@ def by_rollouts(result, prior, score, report, folder, settings, **options):
         told = found.provenance["foretold"][task]
         rounds = {f"round_{i + 1}": rate for i, rate in enumerate(rates)}
         result.row(rounds_of=task, **rounds, correlation_of_what_is_foretold=told)
+        for rule, effects in zip(found.provenance["guides"], found.provenance["profiles"][task], strict=True):
+            at = zip(found.provenance["knots"], effects, strict=True)
+            result.row(profile_of=task, rule=rule, **{f"rank_{rank:.0f}": effect for rank, effect in at})
     rules = [StateRetrieval(), action, BehaviorRetrieval(), matching, Random()]
     compare = comparing(study, report, prior, groups, folder, settings, **options)
     return compare([Attributed.given(found, ROLLOUTS), estimate, *rules]), list(groups)

@@ -49,9 +49,7 @@ def main():
         "datamil_filling": partial(
             table, "selection_figures", "datamil_filling_page", "how-to/choose-demonstrations.md"
         ),
-        "datamil_rollouts": partial(
-            table, "selection_figures", "datamil_rollouts_page", "how-to/choose-demonstrations.md"
-        ),
+        "datamil_rollouts": rollouts,
         "dsdm": partial(table, "selection_figures", "dsdm_page", "how-to/choose-pretraining-data.md"),
         "gpu/dsdm": partial(table, "selection_figures", "gpu_dsdm_page", "how-to/choose-pretraining-data.md"),
     }
@@ -130,6 +128,15 @@ def unlearning(result, wanted):
 
     where = DOCS / "how-to" / "unlearning.md"
     drawn = {DOCS / "images" / name: svg for name, svg in figures.pictures(result).items()}
+    return drawn | {where: figures.page(written(where, wanted), result)}
+
+
+def rollouts(result, wanted):
+    sys.path.insert(0, str(DOCS))
+    import rollout_figures as figures
+
+    where = DOCS / "how-to" / "choose-demonstrations.md"
+    drawn = {DOCS / "images" / figures.PICTURE: figures.profiles(result)}
     return drawn | {where: figures.page(written(where, wanted), result)}
 
 

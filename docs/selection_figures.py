@@ -80,7 +80,7 @@ def datamil_page(text, result):
         f"| chosen by | mean | {' | '.join(tasks)} |",
         "|---" * (len(tasks) + 2) + "|",
     ]
-    words += _successes(rows, "success", tasks)
+    words += successes(rows, "success", tasks)
     tried = [f"{100 * fraction:.3g}" for fraction in settings["fractions"]]
     plan = settings["narrowing"]
     words += [
@@ -94,10 +94,10 @@ def datamil_page(text, result):
         f"| chosen by | kept | mean | {' | '.join(tasks)} |",
         "|---" * (len(tasks) + 3) + "|",
     ]
-    words += _successes(rows, "success_tuned", tasks, kept=True)
+    words += successes(rows, "success_tuned", tasks, kept=True)
     words += ["", "The narrowed choice and the best other rule again, with as many further seeds:", ""]
     words += [f"| chosen by | kept | mean | {' | '.join(tasks)} |", "|---" * (len(tasks) + 3) + "|"]
-    words += _successes(rows, "success_tuned_again", tasks, kept=True)
+    words += successes(rows, "success_tuned_again", tasks, kept=True)
     words += [
         "",
         "Each rule at the fraction that succeeds most often in trials instead, "
@@ -106,7 +106,7 @@ def datamil_page(text, result):
         f"| chosen by | kept | mean | {' | '.join(tasks)} |",
         "|---" * (len(tasks) + 3) + "|",
     ]
-    words += _successes(rows, "success_tried", tasks, kept=True)
+    words += successes(rows, "success_tried", tasks, kept=True)
     words += [
         "",
         f"What knowing the {settings['expert']} expert episodes of the task would give:",
@@ -114,7 +114,7 @@ def datamil_page(text, result):
         f"| chosen by | mean | {' | '.join(tasks)} |",
         "|---" * (len(tasks) + 2) + "|",
     ]
-    words += _successes(
+    words += successes(
         [row for row in rows if row.get("success_oracle") not in ("all data", "target only")],
         "success_oracle",
         tasks,
@@ -128,13 +128,13 @@ def datamil_page(text, result):
         "",
         f"| chosen by | mean | {' | '.join(tasks)} |",
         "|---" * (len(tasks) + 2) + "|",
-        *_successes(rows, "success_cotrained", tasks),
+        *successes(rows, "success_cotrained", tasks),
         "",
         f"The same with {100 * settings['fractions'][0]:.3g}%, by some of the rules:",
         "",
         f"| chosen by | mean | {' | '.join(tasks)} |",
         "|---" * (len(tasks) + 2) + "|",
-        *_successes(
+        *successes(
             [row for row in rows if row.get("success_cotrained_on_few") not in ("all data", "target only")],
             "success_cotrained_on_few",
             tasks,
@@ -200,83 +200,29 @@ def datamil_filling_page(text, result):
         "",
         "| filled with | success | loss on held-out demonstrations, nats |",
         "|---|---:|---:|",
-        *_told(rows, "known_filling"),
+        *told(rows, "known_filling"),
         "",
         f"What is chosen there, {share:.0%} of the pool:",
         "",
         "| chosen by | success | loss on held-out demonstrations, nats |",
         "|---|---:|---:|",
-        *_told(rows, "validation"),
+        *told(rows, "validation"),
         "",
         f"The {len(tasks)} reported tasks, {settings['seeds']} seeds of {settings['episodes']} rollouts, "
         f"{share:.0%} by rank:",
         "",
         f"| chosen by | mean | {' | '.join(tasks)} |",
         "|---" * (len(tasks) + 2) + "|",
-        *_successes(rows, "success_ranked", tasks),
+        *successes(rows, "success_ranked", tasks),
     ]
     if settings["head"]:
         words += ["", f"With {_head(settings['head'])}:", "", f"| chosen by | mean | {' | '.join(tasks)} |"]
-        words += ["|---" * (len(tasks) + 2) + "|", *_successes(rows, "success_filled", tasks)]
+        words += ["|---" * (len(tasks) + 2) + "|", *successes(rows, "success_filled", tasks)]
     words += ["", *missed(result), repeat("datamil_filling", 55)]
     return replaced(text, "datamil_filling", "\n".join(words))
 
 
-def datamil_rollouts_page(text, result):
-    """Success of the rollout datamodel's choices beside the rules', and what its rounds and trials were."""
-    rows, settings = result["rows"], result["settings"]
-    tasks = [task.removesuffix("-v3") for task in settings["targets"]]
-    plan, cost = settings["validation"], next(row for row in rows if "cost" in row)
-    rounds = [row for row in rows if "rounds_of" in row]
-    names = [name for name in rounds[0] if name.startswith("round_")]
-    words = [
-        f"{cost['policies']} policies of {cost['steps_of_each']:,} steps of {settings['rollout_batch']} for "
-        f"each task, {cost['rollouts']:,} rollouts in all; {settings['fraction']:.0%} of the pool, co-trained "
-        f"for {settings['cotraining']['steps']:,} steps in the end. On {len(plan['tasks'])} other tasks of "
-        f"the pool, {plan['seeds']} seeds of {plan['episodes']} rollouts, intervals over tasks and seeds:",
-        "",
-        "| chosen by | success | loss on held-out demonstrations, nats |",
-        "|---|---:|---:|",
-        *_told(rows, "validation"),
-        "",
-        f"The {len(tasks)} reported tasks, {settings['seeds']} seeds of {settings['episodes']} rollouts:",
-        "",
-        f"| chosen by | mean | {' | '.join(tasks)} |",
-        "|---" * (len(tasks) + 2) + "|",
-        *_successes(rows, "success_of", tasks),
-        "",
-        "Episodes of the task itself in the choices, means over the reported tasks:",
-        "",
-        *_choices(rows, "choice_by"),
-        "",
-        "Mean success of the policies of each round in their trials, and how well the success of each is "
-        "foretold from all others (correlation):",
-        "",
-        f"| task | {' | '.join(name.replace('_', ' ') for name in names)} | foretold |",
-        "|---" + "|---:" * (len(names) + 1) + "|",
-        *(
-            f"| {row['rounds_of'].removesuffix('-v3')} | {' | '.join(f'{row[name]:.2f}' for name in names)} | "
-            f"{row['correlation_of_what_is_foretold']:.2f} |"
-            for row in rounds
-        ),
-        "",
-        *missed(result),
-        repeat("datamil_rollouts", 70),
-    ]
-    return replaced(text, "datamil_rollouts", "\n".join(words))
-
-
-def _choices(rows, kind):
-    mine = [row for row in rows if kind in row]
-    kinds = [name for name in mine[0] if name.startswith("own, ")]
-    return [
-        f"| chosen by | {' | '.join(name.removeprefix('own, ') for name in kinds)} |",
-        "|---" + "|---:" * len(kinds) + "|",
-        *(f"| {row[kind]} | {' | '.join(f'{row[name]:.0f}' for name in kinds)} |" for row in mine),
-    ]
-
-
-def _told(rows, kind):
+def told(rows, kind):
     return [
         f"| {row[kind]}{', ' + _head(row['head']) if row.get('head') else ''} | {row['success']:.2f} "
         f"({row['low']:.2f}..{row['high']:.2f}) | {row['held_out_loss']:.2f} |"
@@ -289,7 +235,7 @@ def _head(head):
     return f"the best {100 * head:.3g}% by rank, the rest at random"
 
 
-def _successes(rows, kind, tasks, kept=False):
+def successes(rows, kind, tasks, kept=False):
     return [
         f"| {row[kind]} | {f'{_kept(row)} | ' if kept else ''}{row['mean']:.2f} ({row['low']:.2f}.."
         f"{row['high']:.2f}) | {' | '.join(row[task] for task in tasks)} |"

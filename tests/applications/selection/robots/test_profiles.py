@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from whence.applications.selection.robots.profiles import KNOTS, Profiles, _features, best, probe, ranks_of
+from whence.applications.selection.robots.profiles import (
+    KNOTS,
+    Profiles,
+    _features,
+    best,
+    knots,
+    probe,
+    ranks_of,
+)
 
 N, COUNT = 300, 30
 
@@ -44,7 +52,7 @@ def test_best_takes_the_largest():
 
 def test_features_are_hats_with_the_covariance_of_a_smooth_function(rng):
     rank = ranks(rng)
-    features = _features(rank, COUNT)
+    features = _features(rank, knots(N, COUNT))
     assert features.shape == (N, 2 * KNOTS)
     for rule, place in ((0, 1), (1, N)):  # at a knot the variance is one for each rule
         row = features[rank[rule] == place][0, rule * KNOTS : (rule + 1) * KNOTS]
@@ -60,7 +68,7 @@ def fitted(rng, effect, rules=2, policies=60, noise=0.1):
 
 def test_the_posterior_is_that_of_the_joint_gaussian(rng):
     rank, masks, success, fit = fitted(rng, lambda r: 0.4 * (r[0] < 20))
-    features = _features(rank, COUNT)
+    features = _features(rank, knots(N, COUNT))
     prior = fit.scale**2 * (features @ features.T + fit.own**2 * np.eye(N))
     design = (masks - masks.mean(0)) / COUNT
     seen = design @ prior @ design.T + fit.noise * np.eye(len(masks))
@@ -74,7 +82,7 @@ def test_the_posterior_is_that_of_the_joint_gaussian(rng):
 def test_what_is_foretold_of_a_policy_does_not_use_it(rng):
     rank, masks, success, fit = fitted(rng, lambda r: 0.4 * (r[0] < 20))
     design = (masks - masks.mean(0)) / COUNT
-    features = _features(rank, COUNT)
+    features = _features(rank, knots(N, COUNT))
     seen = fit.scale**2 * design @ (features @ features.T + fit.own**2 * np.eye(N)) @ design.T
     y, others = success - success.mean(), np.arange(len(masks)) != 7
     inverse = np.linalg.inv(seen[np.ix_(others, others)] + fit.noise * np.eye(others.sum()))
@@ -93,6 +101,19 @@ def test_a_harmful_band_behind_good_ones_is_found(rng):
     )
     chosen = best(effects, COUNT)
     assert (chosen & (order > 20) & (order < 55)).sum() <= 2
+
+
+def test_effects_are_the_sum_of_the_functions_and_a_part_of_their_own(rng):
+    rank, _, _, fit = fitted(rng, lambda r: 2.0 * (r[0] <= 15), policies=120, noise=0.05)
+    functions = fit.functions()
+    assert functions.shape == (2, KNOTS) and fit.knots[0] == 1 and fit.knots[-1] == N
+    summed = sum(np.interp(np.log(rank[g]), np.log(fit.knots), functions[g]) for g in range(2))
+    own = fit.mean() - summed
+    np.testing.assert_allclose(np.corrcoef(summed, fit.mean())[0, 1], 1, atol=0.2)
+    # what is left is a multiple of how the policies' choices foretell each cluster alone
+    alone = fit.scale**2 * fit.own**2 * fit._design.T @ fit._solve(fit._y)
+    np.testing.assert_allclose(own, alone, atol=1e-8)
+    assert functions[0][0] - functions[0][-1] > 2 * abs(functions[1][0] - functions[1][-1])
 
 
 def test_noise_alone_has_small_effects(rng):

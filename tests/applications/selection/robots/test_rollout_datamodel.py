@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.applications.selection.robots.cloned import GOOD, cloned, pool, report
+from whence.applications.selection.base import Selector
 from whence.applications.selection.robots import RolloutDatamodel, StateRetrieval, Trials, rollout_datamodel
 from whence.applications.selection.robots.rollouts import Rollouts
 from whence.errors import InputError
@@ -11,10 +12,8 @@ from whence.errors import InputError
 SMALL = {"fraction": 0.25, "probes": 20, "rounds": 1, "models": 8, "steps": 1}
 
 
-class Good:
+class Good(Selector):
     """A rule that knows which episodes are good, or that has it the wrong way round."""
-
-    needs, targeted, random = (), True, False
 
     def __init__(self, sign=1, name="good first"):
         self.sign, self.name = sign, name
@@ -59,7 +58,7 @@ def test_which_end_of_a_guide_is_good_is_found_out(monkeypatch, sign):
     )
     plan = RolloutDatamodel(**SMALL | {"probes": 40})
     found = plan.attribute(
-        study, pool_clusters(), {"all": study.target_ids}, [Good(sign)], success=success, progress=False
+        study, pool_clusters(), {"all": study.target_ids}, Good(sign), success=success, progress=False
     )
     assert (order_of(found)[:8] < GOOD).all()
     assert [len(sets) for sets, _ in seen] == [40, 8]
@@ -67,6 +66,8 @@ def test_which_end_of_a_guide_is_good_is_found_out(monkeypatch, sign):
     told = found.provenance["success"]["all"]
     assert len(told) == 2 and told[1] > told[0] + 0.1  # later policies gather where success is
     assert found.provenance["foretold"]["all"] > 0.5 and found.provenance["guides"] == ["good first"]
+    (profile,) = found.provenance["profiles"]["all"]
+    assert len(profile) == len(found.provenance["knots"]) and sign * (profile[0] - profile[-1]) > 0.2
     assert found.lower_is_better and found.weight.min() == -0.5 and found.weight.max() == 0.5
 
 
@@ -182,6 +183,11 @@ def test_bad_input(monkeypatch, tmp_path):
         asked(RolloutDatamodel(0.001))
     with pytest.raises(InputError, match="one rule in guides"):
         asked(guides=())
+    with pytest.raises(
+        InputError,
+        match="guides must be rules, received a str; an attribution becomes",
+    ):
+        asked(guides=["metagradient"])
     with pytest.raises(InputError, match="at least one task"):
         asked(tasks={})
     with pytest.raises(InputError, match="'nobody'"):

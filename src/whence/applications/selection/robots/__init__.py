@@ -1,4 +1,4 @@
-"""Choosing robot demonstrations: DataMIL's two estimators, the retrieval rules it is compared with, rollouts.
+"""Choosing robot demonstrations: DataMIL's estimators, the retrieval rules they are compared with, rollouts.
 
 Dass, Khaddaj, Engstrom, Madry, Ilyas, Martin-Martin 2026 (arXiv 2505.09603).
 """

@@ -58,7 +58,8 @@ class Profiles:
 
     def __init__(self, ranks: np.ndarray, masks: np.ndarray, success: np.ndarray) -> None:
         count = int(masks[0].sum())
-        self._features = _features(ranks, count)
+        self.knots = knots(ranks.shape[1], count)
+        self._features = _features(ranks, self.knots)
         self._design = (masks - masks.mean(0)) / count
         self._y = success - success.mean()
         shared = self._design @ self._features
@@ -74,6 +75,11 @@ class Profiles:
         """Posterior mean ``(clusters,)``: what a choice of nothing but such clusters would succeed more often
         than the policies did on average."""
         return self._back(self._solve(self._y))
+
+    def functions(self) -> np.ndarray:
+        """Posterior mean ``(rules, KNOTS)`` of each rule's part, at the ranks `knots`."""
+        shared = (self._design @ self._features).T @ self._solve(self._y)
+        return self.scale**2 * shared.reshape(-1, KNOTS) @ _root().T
 
     def draw(self, rng: np.random.Generator) -> np.ndarray:
         """Effects ``(clusters,)`` drawn from the posterior (Matheron's rule)."""
@@ -98,16 +104,24 @@ class Profiles:
         return self.scale**2 * (self._features @ (self._features.T @ by_cluster) + self.own**2 * by_cluster)
 
 
-def _features(ranks: np.ndarray, count: int) -> np.ndarray:
+def knots(clusters: int, count: int) -> np.ndarray:
+    """Ranks ``(KNOTS,)`` between which the functions are linear in the logarithm; below the first they are
+    constant."""
+    return np.geomspace(max(1.0, count / 72), clusters, KNOTS)
+
+
+def _features(ranks: np.ndarray, at: np.ndarray) -> np.ndarray:
     """``(clusters, rules * KNOTS)``: with standard normal coefficients, the sum of the functions."""
-    n = ranks.shape[1]
-    low, high = np.log(max(1.0, count / 72)), np.log(n)
-    place = (np.clip(np.log(ranks), low, high) - low) / (high - low) * (KNOTS - 1)
-    knots = np.arange(KNOTS)
-    hats = np.maximum(0, 1 - np.abs(place[..., None] - knots))
-    covariance = np.exp(-0.5 * (np.subtract.outer(knots, knots) / _SMOOTH) ** 2)
-    root = np.linalg.cholesky(covariance + 1e-6 * np.eye(KNOTS))
-    return np.concatenate(list(hats @ root), axis=1)
+    place = np.interp(np.log(ranks), np.log(at), np.arange(KNOTS))
+    hats = np.maximum(0, 1 - np.abs(place[..., None] - np.arange(KNOTS)))
+    return np.concatenate(list(hats @ _root()), axis=1)
+
+
+def _root() -> np.ndarray:
+    """Of the covariance of a smooth function at the knots."""
+    number = np.arange(KNOTS)
+    covariance = np.exp(-0.5 * (np.subtract.outer(number, number) / _SMOOTH) ** 2)
+    return np.linalg.cholesky(covariance + 1e-6 * np.eye(KNOTS))
 
 
 def ranks_of(scores: Sequence[np.ndarray]) -> np.ndarray:

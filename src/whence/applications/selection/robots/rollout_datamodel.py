@@ -19,7 +19,7 @@ from whence.applications.selection.base import Selector, scores_of
 from whence.applications.selection.pool import Pool
 from whence.applications.selection.robots.clusters import cluster_codes, target_positions
 from whence.applications.selection.robots.policies import Order, Policy, check_cloning, train_policies
-from whence.applications.selection.robots.profiles import Profiles, best, probe, ranks_of
+from whence.applications.selection.robots.profiles import Profiles, best, knots, probe, ranks_of
 from whence.applications.selection.robots.ranks import ranked
 from whence.applications.selection.robots.rollouts import Trials, check_simulator, roll_out
 from whence.attribution import Attribution
@@ -75,7 +75,7 @@ class RolloutDatamodel:
         study: Study,
         clusters: np.ndarray,
         tasks: Mapping[str, Sequence[Any]],
-        guides: Sequence[Selector],
+        guides: Selector | Sequence[Selector],
         *,
         success: Success | None = None,
         seed: int = 0,
@@ -86,7 +86,9 @@ class RolloutDatamodel:
         """A row for each task: ranks, -1/2 for the steps of the best cluster and up to 1/2 for the last, the
         same for all steps of a cluster; lower is better, as for a loss. Clusters are in the order of the
         posterior mean of their effect. The provenance says of each task how often each round's policies
-        succeeded and how well success is foretold from the other policies (`foretold`, a correlation).
+        succeeded (`success`), how well the success of each is foretold from all others (`foretold`, a
+        correlation), and what an episode at a rank of each guide does (`profiles`: a row for each guide at
+        the ranks `knots`; success if the whole choice were such, above the mean).
 
         Parameters
         ----------
@@ -98,7 +100,8 @@ class RolloutDatamodel:
             `Attributed.given`.
         success : a function of policies and a task's name that returns each policy's success in [0, 1], for
             robots and simulators of your own; by default rollouts in MetaWorld by `trials`.
-        to : a folder in which each round is kept, so that a run that was stopped goes on with its round.
+        to : a folder in which each round is kept, so that a run that was stopped goes on with its round. Of
+            `success` only the name is known there: when it changes, name another folder.
         processes : that train and roll out at once.
 
         Raises
@@ -114,12 +117,19 @@ class RolloutDatamodel:
                 f"fraction={self.fraction:g} of {len(sizes)} clusters are {count}, which leaves nothing to "
                 "choose; pass more clusters or another fraction."
             )
+        guides = [guides] if isinstance(guides, Selector) else list(guides)
         if not tasks or not guides:
             raise InputError("name at least one task with its targets, and one rule in guides.")
+        for guide in guides:
+            if not isinstance(guide, Selector):
+                raise InputError(
+                    f"guides must be rules, received a {type(guide).__name__}; an attribution becomes one by "
+                    "Attributed.given(attribution, name)."
+                )
         if success is None:
             check_simulator()
         pool = Pool(study, groups=clusters)
-        orders, told, foretold = [], {}, {}
+        orders, told, foretold, profiles = [], {}, {}, {}
         for task, ids in tasks.items():
             scores = [scores_of(guide, pool.only(ids, task), seed) for guide in guides]
             ranks = ranks_of([np.bincount(codes, one) / sizes for one in scores])
@@ -130,6 +140,7 @@ class RolloutDatamodel:
             ends = np.cumsum([self.probes, *[self.models] * self.rounds])
             told[task] = [float(part.mean()) for part in np.split(solved, ends[:-1])]
             foretold[task] = float(correlations(fit.left_out()[:, None], solved[:, None])[0])
+            profiles[task] = fit.functions().tolist()
         names = [guide.name for guide in guides]
         return ranked(
             study,
@@ -142,6 +153,8 @@ class RolloutDatamodel:
             guides=names,
             success=told,
             foretold=foretold,
+            profiles=profiles,
+            knots=knots(len(sizes), count).tolist(),
         )
 
 

@@ -23,7 +23,8 @@ def page(text, result):
         f"{cost['policies']} policies of {cost['steps_of_each']:,} steps of {settings['rollout_batch']} for "
         f"each task, {cost['rollouts']:,} rollouts in all; {settings['fraction']:.0%} of the pool, "
         f"co-trained for {settings['cotraining']['steps']:,} steps in the end. On "
-        f"{len(plan['tasks'])} other tasks of the pool, {plan['seeds']} seeds of {plan['episodes']} rollouts, intervals over tasks and seeds:",
+        f"{len(plan['tasks'])} other tasks of the pool, {plan['seeds']} seeds of {plan['episodes']} "
+        "rollouts, intervals over tasks and seeds:",
         "",
         "| chosen by | success | loss on held-out demonstrations, nats |",
         "|---|---:|---:|",

@@ -46,7 +46,7 @@ def page(text, result):
         "the policies on average. The parts of the rules add up.",
         "",
         "Mean success of the policies of each round in their trials, and how well the success of each is "
-        "foretold from all others (correlation):",
+        "foretold from all others (rank correlation):",
         "",
         f"| task | {' | '.join(name.replace('_', ' ') for name in names)} | foretold |",
         "|---" + "|---:" * (len(names) + 1) + "|",

@@ -28,6 +28,15 @@ def installed() -> Any:
     return gymnasium, metaworld
 
 
+def check_task(task: str) -> None:
+    """`InputError` where MetaWorld is not installed or has no such task."""
+    installed()
+    from metaworld.policies import ENV_POLICY_MAP
+
+    if task not in ENV_POLICY_MAP:
+        raise InputError(f"there is no MetaWorld task {task!r}; tasks are {', '.join(ENV_POLICY_MAP)}.")
+
+
 class Simulator:
     """A MetaWorld task such as "pick-place-wall-v3", with the goal in the observation.
 
@@ -42,11 +51,10 @@ class Simulator:
     """
 
     def __init__(self, task: str, seed: int = 0) -> None:
+        check_task(task)
         gymnasium, _ = installed()
         from metaworld.policies import ENV_POLICY_MAP
 
-        if task not in ENV_POLICY_MAP:
-            raise InputError(f"there is no MetaWorld task {task!r}; tasks are {', '.join(ENV_POLICY_MAP)}.")
         self.task: str = task
         self._expert: Any = ENV_POLICY_MAP[task]
         with warnings.catch_warnings():  # about bounds of its own observations

@@ -1,5 +1,8 @@
 """The rollout datamodel: what succeeds is found, rounds go on, any success can be asked for, bad input."""
 
+import importlib.util
+import sys
+
 import numpy as np
 import pytest
 
@@ -132,7 +135,7 @@ def test_without_a_function_policies_are_rolled_out_in_trials(monkeypatch):
         ]
 
     monkeypatch.setattr(rollout_datamodel, "roll_out", roll_out)
-    monkeypatch.setattr(rollout_datamodel, "check_simulator", lambda: None)
+    monkeypatch.setattr(rollout_datamodel, "check_task", lambda task: None)
     found = RolloutDatamodel(**SMALL, trials=Trials(2, 30, seed=5)).attribute(
         study, pool_clusters(), {"reach-v3": study.target_ids}, [StateRetrieval()], progress=False
     )
@@ -192,6 +195,12 @@ def test_bad_input(monkeypatch, tmp_path):
         asked(tasks={})
     with pytest.raises(InputError, match="'nobody'"):
         asked(tasks={"all": ["nobody"]})
+    if importlib.util.find_spec("metaworld"):
+        with pytest.raises(InputError, match="no MetaWorld task 'pick-plaice-v3'"):
+            asked(tasks={"pick-place-v3": tasks["all"], "pick-plaice-v3": tasks["all"]}, success=None)
+    with monkeypatch.context() as absent, pytest.raises(InputError, match="needs the robot extra"):
+        absent.setitem(sys.modules, "metaworld", None)
+        asked(success=None)
     assert not seen
     with pytest.raises(InputError, match=r"all 20 policies of 'all' succeed in 0% of their trials"):
         asked()

@@ -21,12 +21,13 @@ from whence.applications.selection.robots.clusters import cluster_codes, target_
 from whence.applications.selection.robots.policies import Order, Policy, check_cloning, train_policies
 from whence.applications.selection.robots.profiles import Profiles, best, knots, probe, ranks_of
 from whence.applications.selection.robots.ranks import ranked
-from whence.applications.selection.robots.rollouts import Trials, check_simulator, roll_out
+from whence.applications.selection.robots.rollouts import Trials, roll_out
 from whence.attribution import Attribution
 from whence.errors import InputError
 from whence.evaluate.correlation import correlations
 from whence.provenance import fingerprint
 from whence.study import Study
+from whence.study.robots.simulator import check_task
 
 Success = Callable[[Sequence[Policy], str], Sequence[float]]
 
@@ -87,8 +88,8 @@ class RolloutDatamodel:
         same for all steps of a cluster; lower is better, as for a loss. Clusters are in the order of the
         posterior mean of their effect. The provenance says of each task how often each round's policies
         succeeded (`success`), how well the success of each is foretold from all others (`foretold`, a
-        correlation), and what an episode at a rank of each guide does (`profiles`: a row for each guide at
-        the ranks `knots`; success if the whole choice were such, above the mean).
+        rank correlation), and what an episode at a rank of each guide does (`profiles`: a row for each guide
+        at the ranks `knots`; success if the whole choice were such, above the mean).
 
         Parameters
         ----------
@@ -107,7 +108,8 @@ class RolloutDatamodel:
         Raises
         ------
         InputError : a study of no cloning, a choice of none or all clusters, no guide or task, no `metaworld`
-            where it is needed, success outside [0, 1], a round in which all policies succeed alike.
+            or no such task of it where it is needed, success outside [0, 1], a round in which all policies
+            succeed alike.
         """
         check_cloning(study)
         codes, sizes = cluster_codes(study, clusters)
@@ -127,7 +129,8 @@ class RolloutDatamodel:
                     "Attributed.given(attribution, name)."
                 )
         if success is None:
-            check_simulator()
+            for task in tasks:  # before the first is trained for
+                check_task(task)
         pool = Pool(study, groups=clusters)
         orders, told, foretold, profiles = [], {}, {}, {}
         for task, ids in tasks.items():

@@ -116,6 +116,8 @@ def profiles(result):
             path = "L".join(f"{x(rank, i):.1f} {y(value):.1f}" for rank, value in lines[task, name])
             parts.append(f'<path d="M{path}" fill="none" stroke="{colour}" stroke-width="2"/>')
     parts.append(label(width / 2, TOP + HEIGHT + 38, "rank by the rule, the best first", "middle"))
+    aside = f"translate(14 {TOP + HEIGHT / 2:.0f}) rotate(-90)"
+    parts.append(f'<text transform="{aside}" text-anchor="middle">success</text>')
     at = LEFT
     for colour, name in zip(COLOURS, names, strict=False):
         parts.append(f'<text x="{at}" y="{TOP + HEIGHT + 62}" style="fill:{colour}">{escape(name)}</text>')

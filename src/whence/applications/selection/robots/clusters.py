@@ -23,6 +23,18 @@ def cluster_codes(study: Any, clusters: np.ndarray) -> tuple[np.ndarray, np.ndar
     return codes, np.bincount(codes)
 
 
+def share_of(fraction: float, clusters: int, leaves: str) -> int:
+    """How many clusters a share of them is: at least one and not all, or an `InputError`; `leaves` ends
+    "which leaves nothing to"."""
+    count = round(fraction * clusters)
+    if not 0 < count < clusters:
+        raise InputError(
+            f"fraction={fraction:g} of {clusters} clusters are {count}, which leaves nothing to {leaves}; "
+            "pass more clusters or another fraction."
+        )
+    return count
+
+
 def target_positions(study: Any, ids: Sequence[Any] | None) -> list[int]:
     """Positions of target ids in a study or bank, all by default."""
     known = {identity: i for i, identity in enumerate(np.asarray(study.target_ids).tolist())}

@@ -8,7 +8,6 @@ target's demonstrations while the other half judges, as DataMIL does where its p
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from whence.applications.selection.robots.clusters import cluster_codes, target_positions
+from whence.applications.selection.robots.clusters import cluster_codes, share_of, target_positions
 from whence.applications.selection.robots.policies import check_cloning, joined
 from whence.applications.selection.robots.ranks import best_first, ranked
+from whence.applications.selection.robots.rounds import read_rounds, write_rounds
 from whence.attribution import Attribution
 from whence.errors import InputError
 from whence.methods.guided import aligned
@@ -108,12 +108,7 @@ class MetagradientDescent:
         """
         check_cloning(study)
         codes, sizes = cluster_codes(study, clusters)
-        count = round(self.fraction * len(sizes))
-        if not 0 < count < len(sizes):
-            raise InputError(
-                f"fraction={self.fraction:g} of {len(sizes)} clusters are {count}, which leaves nothing to "
-                "swap; pass more clusters or another fraction."
-            )
+        count = share_of(self.fraction, len(sizes), "swap")
         if not tasks:
             raise InputError("tasks is empty; name at least one task and its targets.")
         rows = aligned(first, list(tasks), study.train_ids.tolist(), "task").numpy()
@@ -123,8 +118,6 @@ class MetagradientDescent:
             episodes = self._episodes(study, positions, target_episodes, task)
             order = best_first(first, row, codes, sizes)
             jobs.append(_Job(self, study, codes, sizes, positions, episodes, order[:count], seed, to))
-        if to is not None:
-            Path(to).mkdir(parents=True, exist_ok=True)
         found = list(spread(_descend, jobs, processes, "metagradient descent" if progress else None))
         return ranked(
             study,
@@ -197,27 +190,14 @@ def _descend(job: _Job) -> tuple[np.ndarray, list[float]]:
     chosen[job.first] = True
     slope, losses = np.zeros(len(chosen)), np.empty(0)
     if path is not None and path.exists():
-        chosen, slope, losses = _kept(path)
+        chosen, slope, losses = read_rounds(path, ("chosen", "slope", "losses"), "descent")
     for number in range(len(losses), plan.rounds):
         slope, loss = _slope(job, chosen, number)
         most = max(1, round(plan.swapped * (1 - number / plan.rounds) * chosen.sum()))
         chosen, losses = _swapped(chosen, slope, most), np.append(losses, loss)
         if path is not None:
-            unfinished = path.with_suffix(".part.npz")
-            np.savez(unfinished, chosen=chosen, slope=slope, losses=losses)
-            unfinished.rename(path)
+            write_rounds(path, {"chosen": chosen, "slope": slope, "losses": losses})
     return np.lexsort((slope, ~chosen)), losses.tolist()
-
-
-def _kept(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """What the rounds so far have found."""
-    try:
-        with np.load(path, allow_pickle=False) as kept:
-            return kept["chosen"], kept["slope"], kept["losses"]
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"{path} cannot be read as the rounds of a descent ({error}); remove it, and they are made again."
-        ) from error
 
 
 def _slope(job: _Job, chosen: np.ndarray, number: int) -> tuple[np.ndarray, float]:

@@ -7,7 +7,6 @@ question and the noisier answer; what lets a few hundred policies answer it is `
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,11 +16,12 @@ import numpy as np
 
 from whence.applications.selection.base import Selector, scores_of
 from whence.applications.selection.pool import Pool
-from whence.applications.selection.robots.clusters import cluster_codes, target_positions
+from whence.applications.selection.robots.clusters import cluster_codes, share_of, target_positions
 from whence.applications.selection.robots.policies import Order, Policy, check_cloning, train_policies
 from whence.applications.selection.robots.profiles import Profiles, best, knots, probe, ranks_of
 from whence.applications.selection.robots.ranks import ranked
 from whence.applications.selection.robots.rollouts import Trials, roll_out
+from whence.applications.selection.robots.rounds import read_rounds, write_rounds
 from whence.attribution import Attribution
 from whence.errors import InputError
 from whence.evaluate.correlation import correlations
@@ -113,12 +113,7 @@ class RolloutDatamodel:
         """
         check_cloning(study)
         codes, sizes = cluster_codes(study, clusters)
-        count = round(self.fraction * len(sizes))
-        if not 0 < count < len(sizes):
-            raise InputError(
-                f"fraction={self.fraction:g} of {len(sizes)} clusters are {count}, which leaves nothing to "
-                "choose; pass more clusters or another fraction."
-            )
+        count = share_of(self.fraction, len(sizes), "choose")
         guides = [guides] if isinstance(guides, Selector) else list(guides)
         if not tasks or not guides:
             raise InputError("name at least one task with its targets, and one rule in guides.")
@@ -183,10 +178,10 @@ class _Asked:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Choices ``(policies, clusters)`` and success ``(policies,)`` of all rounds."""
         plan, path = self.plan, self._path(ranks, success, to)
-        masks, solved, done = np.zeros((0, ranks.shape[1]), dtype=bool), np.empty(0), 0
+        masks, solved, done = np.zeros((0, ranks.shape[1]), dtype=bool), np.empty(0), np.array(0)
         if path is not None and path.exists():
-            masks, solved, done = _kept(path)
-        for number in range(done, plan.rounds + 1):
+            masks, solved, done = read_rounds(path, ("masks", "success", "rounds"), "rollout datamodel")
+        for number in range(int(done), plan.rounds + 1):
             rng = np.random.default_rng([self.seed, number, 0x5CCE5])
             if number == 0:
                 new = [probe(ranks, self.count, rng) for _ in range(plan.probes)]
@@ -201,10 +196,7 @@ class _Asked:
                     f"trials, which tells no data from other; change steps={plan.steps} or the trials."
                 )
             if path is not None:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                unfinished = path.with_suffix(".part.npz")
-                np.savez_compressed(unfinished, masks=masks, success=solved, rounds=number + 1)
-                unfinished.rename(path)
+                write_rounds(path, {"masks": masks, "success": solved, "rounds": np.array(number + 1)})
         return masks, solved
 
     def _judged(
@@ -259,15 +251,3 @@ class _Asked:
             "seed": self.seed,
         }
         return Path(to) / f"rollouts-{fingerprint(parts)[:20]}.npz"
-
-
-def _kept(path: Path) -> tuple[np.ndarray, np.ndarray, int]:
-    """What the rounds so far have found."""
-    try:
-        with np.load(path, allow_pickle=False) as kept:
-            return kept["masks"], kept["success"], int(kept["rounds"])
-    except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(
-            f"{path} cannot be read as the rounds of a rollout datamodel ({error}); remove it, and they are "
-            "made again."
-        ) from error
